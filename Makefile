@@ -1,0 +1,603 @@
+# Everything a person needs; `make help` prints the list.
+#
+# All of it happens in build/.  The module is compiled by nginx's own build
+# system in a tree of links to nginx's sources, so that neither the
+# distribution's tree nor $(NGX_SRC) is ever written to.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+MODULE := ngx_http_academy_module
+
+# normal; asan: address and undefined behaviour sanitizers; defer: the test
+# store that completes each call from a later event; debug: -O0
+VARIANT ?= normal
+VARIANTS := normal asan defer debug
+
+# an nginx source tree to build against, instead of the distribution's
+NGX_SRC ?= $(NGINX_SRC)
+
+# what `make run` serves
+CONF ?= conf-examples/minimal.conf
+
+# V=1 shows the compiler's command lines and the tests' output
+V ?=
+
+PYTHON ?= python3
+CC ?= cc
+
+ifeq ($(filter $(VARIANT),$(VARIANTS)),)
+$(error VARIANT is one of: $(VARIANTS))
+endif
+
+ifneq ($(words $(CURDIR)),1)
+$(error nginx's build system cannot cope with blanks in a path: $(CURDIR))
+endif
+
+
+# ----------------------------------------------------------------- the build
+
+WARNINGS := -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes \
+	-Wold-style-definition -Wdeclaration-after-statement
+
+# nginx compiles with -W -Wall -Werror already.  What stands in WARNINGS is
+# not for nginx's own sources, so only a dynamic build, in which no other
+# source takes part, gets it.
+
+CC_normal := -O2 -fPIC -fstack-protector-strong -D_FORTIFY_SOURCE=2
+CC_defer := $(CC_normal)
+CC_debug := -O0 -g3 -fPIC
+CC_asan := -O1 -fPIC -fno-omit-frame-pointer \
+	-fsanitize=address,undefined
+LD_normal := -fPIC -Wl,-z,relro -Wl,-z,now
+LD_defer := $(LD_normal)
+LD_debug := $(LD_normal)
+LD_asan := $(LD_normal) -fsanitize=address,undefined
+
+ifeq ($(NGX_SRC),)
+
+NGX_TREE := /usr/share/nginx/src
+NGX_MARK := $(NGX_TREE)/conf_flags
+NGX_NAME := dist
+NGINX := $(or $(shell PATH=$$PATH:/usr/local/sbin:/usr/sbin command -v nginx),\
+	/usr/sbin/nginx)
+OUT := build
+NGX_FLAGS = $(shell . $(NGX_TREE)/conf_flags; echo "$${NGX_CONF_FLAGS[*]}")
+
+else
+
+NGX_TREE := $(abspath $(NGX_SRC))
+NGX_MARK := $(NGX_TREE)/src/core/nginx.h
+NGX_NAME := nginx-$(shell sed -n 's/^\#define NGINX_VERSION  *"\(.*\)"/\1/p' \
+	$(NGX_MARK) 2>/dev/null)
+NGINX := build/$(NGX_NAME)/nginx
+OUT := build/$(NGX_NAME)
+
+# what the tests use; with --with-compat the module fits every nginx of the
+# same version that was configured with --with-compat too
+NGX_FLAGS := --with-compat --with-debug --with-threads \
+	--with-http_ssl_module --with-http_v2_module \
+	--with-http_auth_request_module --with-http_realip_module \
+	--with-http_stub_status_module $(NGX_CONFIGURE)
+
+ifeq ($(NGX_NAME),nginx-)
+$(error NGX_SRC=$(NGX_SRC) is not an nginx source tree)
+endif
+
+endif
+
+# $(call so,VARIANT): the module's file; $(call tree,VARIANT): where it is made
+so = $(if $(filter normal,$(1)),$(OUT),$(OUT)/$(1))/$(MODULE).so
+tree = build/obj/$(NGX_NAME)-$(1)
+
+SO := $(call so,$(VARIANT))
+STATIC := $(if $(filter normal,$(VARIANT)),build,build/$(VARIANT))/nginx-static
+
+SAY := $(if $(V),,-s)
+SOURCES := $(shell find src -name '*.[ch]')
+
+.PHONY: all static nginx
+all: $(SO)
+
+static: $(STATIC)
+
+nginx: $(NGINX)
+
+# nginx's configure looks for headers by name: a new one means a new run of it
+build/.sources: FORCE
+	@mkdir -p build
+	@echo '$(sort $(SOURCES))' | cmp -s - $@ \
+		|| echo '$(sort $(SOURCES))' > $@
+
+# two runs of make at once in one tree
+alone = mkdir -p $(1); exec 9> $(1).lock; flock 9
+
+# The leaks that the sanitizers see in configure's own probes would be taken
+# for missing features.
+#
+# $(call configure,TREE,--add-…,VARIANT,WARNINGS)
+define configure
+	$(call alone,$(1))
+	echo "configuring $(1)"
+	rm -rf $(1)
+	mkdir -p $(1)
+	ln -s $(NGX_TREE)/* $(1)/
+	rm -f $(1)/Makefile $(1)/objs
+	cd $(1)
+	configure=./configure
+	[ -e $$configure ] || configure=auto/configure
+	export ACADEMY_DEFER=$(if $(filter defer,$(3)),YES)
+	export ASAN_OPTIONS=detect_leaks=0
+	$$configure $(NGX_FLAGS) --with-cc='$(CC)' \
+		--with-cc-opt='$(CC_$(3)) $(4)' --with-ld-opt='$(LD_$(3))' \
+		$(2)=$(CURDIR) --builddir=objs > configure.log 2>&1 \
+		|| { tail -n 15 configure.log; exit 1; }
+endef
+
+# a file that a running nginx has mapped is replaced, never written to
+define publish
+	mkdir -p $(dir $(2))
+	cmp -s $(1) $(2) || { cp $(1) $(2).new; mv $(2).new $(2); }
+	touch $(2)
+endef
+
+.ONESHELL:
+
+define variant
+$(call tree,$(1))/objs/Makefile: config Makefile build/.sources $(NGX_MARK) \
+		| build/.ready
+	@$$(call configure,$(call tree,$(1)),--add-dynamic-module,$(1),$(WARNINGS))
+
+$(call so,$(1)): $(call tree,$(1))/objs/Makefile $(SOURCES)
+	@$$(call alone,$(call tree,$(1)))
+	echo "building $$@"
+	$$(MAKE) $(SAY) --no-print-directory -C $(call tree,$(1)) \
+		-f objs/Makefile modules
+	$$(call publish,$(call tree,$(1))/objs/$(MODULE).so,$$@)
+endef
+
+$(foreach v,$(VARIANTS),$(eval $(call variant,$(v))))
+
+ifeq ($(NGX_SRC),)
+
+# the distribution's tree has nginx's headers only
+static:
+	@echo "make static needs an nginx source tree: make NGX_SRC=DIR static"
+	exit 1
+
+.PHONY: $(STATIC)
+
+build/.ready: | build
+	@missing=
+	for package in $(PACKAGES_BUILD); do
+		$(call installed,$$package) || missing="$$missing $$package"
+	done
+	if [ -n "$$missing" ]; then
+		echo "missing packages:$$missing"
+		echo "make deps installs them"
+		exit 1
+	fi
+	touch $@
+
+$(NGX_MARK): | build/.ready
+	@echo "the package nginx-dev is not here, and $@ with it;"
+	echo "build against nginx's sources: make NGX_SRC=DIR"
+	exit 1
+
+else
+
+static_tree := build/obj/$(NGX_NAME)-static-$(VARIANT)
+
+$(static_tree)/objs/Makefile: config Makefile build/.sources $(NGX_MARK)
+	@$(call configure,$(static_tree),--add-module,$(VARIANT))
+
+$(STATIC): $(static_tree)/objs/Makefile $(SOURCES) FORCE
+	@$(call alone,$(static_tree))
+	echo "building $@ ($(NGX_NAME))"
+	$(MAKE) $(SAY) --no-print-directory -C $(static_tree) \
+		-f objs/Makefile binary
+	$(call publish,$(static_tree)/objs/nginx,$@)
+
+# the server that the dynamic module of this tree is for
+$(NGINX): $(call tree,normal)/objs/Makefile
+	@$(call alone,$(call tree,normal))
+	echo "building $@"
+	$(MAKE) $(SAY) --no-print-directory -C $(call tree,normal) \
+		-f objs/Makefile binary
+	$(call publish,$(call tree,normal)/objs/nginx,$@)
+
+build/.ready: | build
+	@touch $@
+
+endif
+
+build:
+	@mkdir -p build
+
+
+# ------------------------------------------------------- what must be there
+
+PACKAGES_BUILD := gcc libc6-dev libjansson-dev libssl-dev zlib1g-dev \
+	libpcre2-dev $(if $(NGX_SRC),,nginx nginx-dev)
+PACKAGES_RUN := $(PACKAGES_BUILD) openssl curl
+PACKAGES_AGENT := python3 python3-venv
+PACKAGES_TEST := $(PACKAGES_RUN) $(PACKAGES_AGENT) perl valgrind
+PACKAGES_FUZZ := $(PACKAGES_BUILD) clang libclang-rt-14-dev
+
+# true where there is no dpkg: the compiler will say what it misses
+installed = { ! command -v dpkg-query > /dev/null \
+	|| dpkg-query -W -f '$${db:Status-Abbrev}' $(1) 2>/dev/null \
+	| grep -q '^.i'; }
+
+# Run as root, with the packages as arguments.  Debian starts an nginx on port
+# 80 when the package is installed, and again at each boot: a server that
+# nobody asked for, so both are prevented where this makefile brings it.
+
+define APT
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+
+policy=/usr/sbin/policy-rc.d
+case " $$* " in *" nginx "*) fresh=yes ;; *) fresh= ;; esac
+
+if [ -n "$$fresh" ] && [ ! -e $$policy ]; then
+    trap "rm -f $$policy" EXIT
+    trap "exit 1" HUP INT TERM
+    printf "#!/bin/sh\n[ \"\$$1\" != nginx ] || exit 101\n" > $$policy
+    chmod 755 $$policy
+fi
+
+install="apt-get -q -y -o DPkg::Lock::Timeout=300 install"
+install="$$install --no-install-recommends"
+
+for package; do
+    if ! apt-cache show "$$package" > /dev/null 2>&1; then
+        apt-get -q update
+        break
+    fi
+done
+
+$$install "$$@" || { apt-get -q update && $$install "$$@"; }
+
+if [ -n "$$fresh" ]; then
+    if [ -d /run/systemd/system ]; then
+        systemctl disable nginx
+    elif command -v update-rc.d > /dev/null; then
+        update-rc.d nginx disable
+    fi
+fi
+endef
+export APT
+
+# $(call install,PACKAGES)
+define install
+	missing=
+	for package in $(1); do
+		$(call installed,$$package) || missing="$$missing $$package"
+	done
+	if [ -n "$$missing" ]; then
+		become=
+		if [ "$$(id -u)" != 0 ]; then
+			become=sudo
+			command -v sudo > /dev/null || {
+				echo "not root, and no sudo; as root run:"
+				echo "apt-get install$$missing"
+				exit 1
+			}
+		fi
+		echo "installing with apt-get:$$missing"
+		echo "(its output is in build/apt.log)"
+		$$become sh -c "$$APT" apt $$missing > build/apt.log 2>&1 \
+			|| { tail -n 20 build/apt.log; exit 1; }
+	fi
+	rm -f build/.ready
+	touch $@
+endef
+
+# Packages can go again; the stamps are renewed when this file changes.
+
+.PHONY: deps
+deps: build/.deps-build
+
+build/.deps-build: Makefile | build
+	@$(call install,$(PACKAGES_BUILD))
+
+build/.deps-run: Makefile | build
+	@$(call install,$(PACKAGES_RUN))
+
+build/.deps-agent: Makefile | build build/.deps-run
+	@$(call install,$(PACKAGES_AGENT))
+
+build/.deps-test: Makefile | build build/.deps-agent
+	@$(call install,$(PACKAGES_TEST))
+
+build/.deps-fuzz: Makefile | build
+	@$(call install,$(PACKAGES_FUZZ))
+
+build/venv/.done: t/requirements.txt | build/.deps-agent
+	@$(call venv,build/venv,$<)
+
+build/venv-0.5.0/.done: t/requirements-0.5.0.txt | build/.deps-agent
+	@$(call venv,build/venv-0.5.0,$<)
+
+define venv
+	echo "installing with pip into $(1): $(2)"
+	$(PYTHON) -m venv --clear $(1)
+	$(1)/bin/pip install -q --disable-pip-version-check -r $(2)
+	touch $@
+endef
+
+
+# ----------------------------------------------------------------- to use it
+
+ASAN_ENV := LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+environment = $(if $(filter asan,$(VARIANT)),env $(ASAN_ENV))
+
+# The prefix is laid out as an installation is: nginx.conf, modules/ and the
+# certificate stand in one directory.
+#
+# $(call prefix,DIR,CONF)
+define prefix
+	mkdir -p $(1)/modules
+	ln -sf $(CURDIR)/$(SO) $(1)/modules/$(MODULE).so
+	ln -sf $(abspath $(2)) $(1)/nginx.conf
+	if grep -q ssl_certificate $(2) && [ ! -e $(1)/cert.pem ]; then
+		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 \
+			-nodes -days 30 -subj /CN=localhost \
+			-addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
+			-keyout $(1)/key.pem -out $(1)/cert.pem 2> /dev/null
+	fi
+endef
+
+# make would report ctrl-C as a failure, had it seen it; so nginx gets the
+# terminal for itself.  What reaches make's own process group (a hang-up, a
+# kill without a terminal) is passed on.
+
+define FOREGROUND
+use strict;
+use POSIX qw(WNOHANG tcgetpgrp tcsetpgrp);
+
+my $$tty;
+$$tty = undef if !open($$tty, '+<', '/dev/tty')
+                || tcgetpgrp(fileno $$tty) != getpgrp;
+$$SIG{TTOU} = 'IGNORE';
+
+my $$pid = fork // die "fork: $$!\n";
+
+if ($$pid == 0) {
+    setpgrp(0, 0);
+    tcsetpgrp(fileno $$tty, $$$$) if $$tty;
+    $$SIG{TTOU} = 'DEFAULT';
+    exec @ARGV or die "$$ARGV[0]: $$!\n";
+}
+
+setpgrp($$pid, $$pid);
+$$SIG{$$_} = sub { kill TERM => $$pid } for qw(INT TERM HUP QUIT);
+$$SIG{CHLD} = sub {};
+
+# a terminal that is closed tells its foreground group, and nobody else
+
+until (waitpid($$pid, WNOHANG)) {
+    kill TERM => $$pid if $$tty && !(tcgetpgrp(fileno $$tty) > 0);
+    sleep 1;
+}
+
+my $$status = $$?;
+
+tcsetpgrp(fileno $$tty, getpgrp) if $$tty;
+print STDERR "\nThe exchange has ended.\n" if $$status == 0;
+exit($$status & 127 ? 128 + ($$status & 127) : $$status >> 8);
+endef
+export FOREGROUND
+
+URL := http://127.0.0.1:8700
+
+define TRY
+
+Serving $(CONF) on 127.0.0.1:8700; ctrl-C ends it.
+Try in a second terminal:
+
+  curl -X GET -d '{"agent": "any", "allow_subclasses": true}' $(URL)/discover
+
+  make agent          (first_agent.py, the ten lines from README.md)
+
+Warnings and errors follow here; requests are in build/run/access.log.
+
+endef
+export TRY
+
+.PHONY: run agent install
+run: build/.deps-run
+	@$(MAKE) --no-print-directory $(SO) $(if $(NGX_SRC),$(NGINX))
+	$(call prefix,build/run,$(CONF))
+	echo "$$TRY"
+	exec $(environment) perl -e "$$FOREGROUND" \
+		$(NGINX) -p build/run/ -c nginx.conf -e stderr -g 'daemon off;'
+
+# as it stands in README.md, run against the exchange of `make run`
+build/first_agent.py: README.md | build
+	@sed -n '/^# first_agent\.py/,/^```/{/^```/!p}' $< > $@
+
+agent: build/first_agent.py build/venv/.done
+	@if ! (exec 3<> /dev/tcp/127.0.0.1/8700) 2> /dev/null; then
+		echo "nothing listens on 127.0.0.1:8700;" \
+			"run this beside make run, in a second terminal"
+		exit 1
+	fi
+	build/venv/bin/python $<
+
+MODULES_PATH = $(shell $(NGINX) -V 2>&1 | tr ' ' '\n' \
+	| sed -n 's/^--modules-path=//p')
+
+install: $(SO)
+	@path='$(or $(MODULES_PATH),/usr/lib/nginx/modules)'
+	install -d "$(DESTDIR)$$path"
+	install -m 644 $(SO) "$(DESTDIR)$$path/"
+	echo "installed $(DESTDIR)$$path/$(MODULE).so"
+	echo "The first line of nginx.conf is to be:"
+	echo "load_module $$path/$(MODULE).so;"
+
+
+# ------------------------------------------------------------------- to test
+
+# Each step is a target of its own; what it says goes to build/test/STEP.log,
+# how it ended to build/test/results.
+
+ifeq ($(NGX_SRC),)
+STEPS := check fuzz poison prove prove-asan prove-defer prove-valgrind \
+	client workers workers-asan
+else
+STEPS := check prove prove-static client workers
+endif
+
+# what one step may take, in seconds
+STEP_LIMIT ?= 420
+
+# The real Test::Nginx is used where it is installed.
+PROVE = prove -Q $(if $(V),-v) $(shell \
+	perl -MTest::Nginx::Socket -e1 2>/dev/null || echo -I t/lib)
+PYTEST = build/venv/bin/python -m pytest -q -p no:cacheprovider
+
+export TEST_NGINX_BINARY = $(abspath $(NGINX))
+
+# valgrind makes everything twenty times slower
+VALGRIND_TESTS ?= $(firstword $(wildcard t/*.t))
+
+run_check = $(MAKE) --no-print-directory check
+run_fuzz = $(MAKE) --no-print-directory -C t/fuzz replay
+run_poison = $(MAKE) --no-print-directory -C t/fuzz poison
+run_prove = $(PROVE) t/
+run_prove-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PROVE) t/
+run_prove-defer = ACADEMY_MODULE=$(abspath $(call so,defer)) $(PROVE) t/
+run_prove-valgrind = TEST_NGINX_USE_VALGRIND=1 $(PROVE) $(VALGRIND_TESTS)
+run_prove-static = TEST_NGINX_BINARY=$(abspath $(STATIC)) \
+	TEST_NGINX_LOAD_MODULES= $(PROVE) t/
+run_client = $(PYTEST) t/client
+run_workers = $(PYTEST) t/workers
+run_workers-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) t/workers
+
+# the module that a step uses unless it says otherwise
+export ACADEMY_MODULE = $(abspath $(SO))
+
+.PHONY: test $(STEPS:%=test-%) test-builds test-summary
+test: build/.deps-test
+	@rm -rf build/test
+	mkdir -p build/test
+	$(MAKE) --no-print-directory test-builds
+	for step in $(STEPS); do
+		$(MAKE) --no-print-directory -j1 test-$$step || true
+	done
+	$(MAKE) --no-print-directory test-summary
+
+ifeq ($(NGX_SRC),)
+test-builds: $(call so,normal) $(call so,asan) $(call so,defer) \
+	build/venv/.done build/venv-0.5.0/.done
+else
+test-builds: $(call so,normal) $(NGINX) $(STATIC) \
+	build/venv/.done build/venv-0.5.0/.done
+endif
+
+$(STEPS:%=test-%): test-%: | build
+	@mkdir -p build/test
+	log=build/test/$*.log
+	echo "-- $*"
+	begin=$$SECONDS
+	status=0
+	timeout -k 20 $(STEP_LIMIT) bash -c '$(run_$*)' \
+		$(if $(V),2>&1 | tee $$log,> $$log 2>&1) || status=$$?
+	took=$$((SECONDS - begin))
+	case $$status in
+		0) word=ok ;;
+		124|137) word="FAILED (not done in $(STEP_LIMIT) s)" ;;
+		*) word=FAILED ;;
+	esac
+	[ $$status = 0 ] || [ -n "$(V)" ] || tail -n 40 $$log
+	printf '%-16s %4d s  %s\n' $* $$took "$$word" >> build/test/results
+	[ $$status = 0 ]
+
+test-summary:
+	@echo
+	echo "$$(cat build/test/results)"
+	echo
+	failed=$$(grep -c FAILED build/test/results || true)
+	total=$$(awk '{ s += $$2 } END { print s }' build/test/results)
+	if [ "$$(grep -c ' ok$$' build/test/results)" != $(words $(STEPS)) ]; then
+		echo "$$failed of $(words $(STEPS)) steps failed ($$total s);" \
+			"logs are in build/test"
+		exit 1
+	fi
+	echo "all $(words $(STEPS)) steps passed in $$total s"
+
+# quick: every example is a valid configuration, and src/ keeps the house's
+# style
+.PHONY: check check-conf check-style
+check: check-conf check-style
+
+check-conf: $(SO)
+	@for conf in conf-examples/*.conf; do
+		$(call prefix,build/check,$$conf)
+		$(environment) $(NGINX) -p build/check/ -c nginx.conf -e stderr \
+			-q -t
+		echo "$$conf is valid"
+	done
+
+check-style:
+	@bad=0
+	say() { if [ -n "$$2" ]; then echo "$$1:"; echo "$$2"; bad=1; fi; }
+	long() { awk 'length > 80 { print FILENAME ":" FNR }' "$$@"; }
+	find_all() { grep -nE "$$@" $(SOURCES) || true; }
+	say "longer than 80 columns" \
+		"$$(long $(SOURCES) config Makefile conf-examples/*)"
+	say "tabs, or blanks at a line's end" "$$(find_all $$'\t|[ \t]+$$')"
+	say "not of this house" \
+		"$$(find_all '(^|[^:"])//|\<(assert|abort)\(|TODO|FIXME')"
+	[ $$bad = 0 ] && echo "the style is kept"
+
+.PHONY: fuzz bench
+fuzz: build/.deps-fuzz
+	@$(MAKE) --no-print-directory -C t/fuzz fuzz
+
+bench: build/.deps-test
+	@$(MAKE) --no-print-directory $(SO) build/venv/.done
+	$(MAKE) --no-print-directory -C t/bench
+
+
+# -------------------------------------------------------------------- others
+
+.PHONY: clean help FORCE
+clean:
+	@rm -rf build t/servroot*
+
+define HELP
+make              build build/$(MODULE).so
+make run          install what is missing, build, serve conf-examples/
+                  minimal.conf on 127.0.0.1:8700; CONF=FILE serves another
+make agent        run the README's first agent against `make run`
+make test         everything: several builds, all suites (about ten minutes)
+make test-STEP    one step of it: $(wordlist 1,5,$(STEPS))
+                  $(wordlist 6,20,$(STEPS))
+make check        quick checks: the example configurations, style
+make fuzz         the scanner against jansson, by a coverage-guided fuzzer
+make bench        rates and latencies: build/bench.md, build/bench.svg
+make install      copy the module to nginx's modules (DESTDIR=DIR before it)
+make deps         only install what a build needs, with apt-get
+make clean        remove build/
+
+VARIANT=asan|defer|debug   with sanitizers; with the test store whose calls
+                           end later; not optimized: build/VARIANT/
+NGX_SRC=DIR                against an nginx source tree (1.22 or newer):
+                           build/nginx-VERSION/
+make NGX_SRC=DIR static    nginx itself with the module in it:
+                           build/nginx-static
+make NGX_SRC=DIR nginx     nginx without it, to load the module into
+V=1                        show compiler commands and test output
+endef
+export HELP
+
+help:
+	@echo "$$HELP"
+
+FORCE:

@@ -1,0 +1,186 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+#ifndef _NGX_HTTP_ACADEMY_EXCHANGE_H_INCLUDED_
+#define _NGX_HTTP_ACADEMY_EXCHANGE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include "ngx_http_academy_id.h"
+#include "ngx_http_academy_scan.h"
+
+
+/*
+ * The exchange as routes see it: a table of operations on mailboxes, each
+ * started with a call and ended by one run of the call's done handler.
+ *
+ * An operation returns NGX_DONE if done has run already, after which the call
+ * may be gone, or NGX_AGAIN if done will run later, from an event.  Until then
+ * the call and all that it points to belong to the store; cancel() takes them
+ * back: done does not run any more, and what the store took out of a mailbox
+ * for this call is in the mailbox again.
+ *
+ * A message that get() brought is leased, not gone: it comes to an end by
+ * settle(), if the receiver has it, or by give_back(), which puts it where it
+ * was.  Whoever got it calls exactly one of the two.
+ */
+
+
+/* bounds of what a mailbox is created with; bytes, but for the first */
+
+#define NGX_HTTP_ACADEMY_MAX_CLASSES     128
+#define NGX_HTTP_ACADEMY_MAX_CLASS_LEN   1024
+#define NGX_HTTP_ACADEMY_MAX_CLIENT_LEN  1024
+#define NGX_HTTP_ACADEMY_MAX_GROUP_LEN   256
+
+
+typedef struct ngx_http_academy_call_s      ngx_http_academy_call_t;
+typedef struct ngx_http_academy_exchange_s  ngx_http_academy_exchange_t;
+
+
+typedef enum {
+    NGX_HTTP_ACADEMY_OK = 0,
+    NGX_HTTP_ACADEMY_MISSING,          /* no such mailbox */
+    NGX_HTTP_ACADEMY_TERMINATED,
+    NGX_HTTP_ACADEMY_FORBIDDEN,
+    NGX_HTTP_ACADEMY_FULL,             /* no memory, nothing was stored */
+    NGX_HTTP_ACADEMY_CLOSING           /* this worker lets nobody wait now */
+} ngx_http_academy_result_e;
+
+
+/* who is calling; with authentication off the id is empty */
+
+typedef struct {
+    ngx_str_t                   id;
+    ngx_str_t                  *groups;
+    ngx_uint_t                  ngroups;
+} ngx_http_academy_caller_t;
+
+
+typedef struct {
+    ngx_uint_t                  outgoing;
+    ngx_uint_t                  completed;
+    ngx_uint_t                  pending;
+    ngx_uint_t                  queued;
+} ngx_http_academy_stats_t;
+
+
+/* a leased message, and where reading it stands */
+
+typedef struct {
+    void                       *message;       /* the store's */
+    size_t                      size;          /* bytes of JSON */
+    void                       *next;          /* the store's */
+} ngx_http_academy_delivery_t;
+
+
+typedef void (*ngx_http_academy_done_pt)(ngx_http_academy_call_t *call);
+
+
+struct ngx_http_academy_call_s {
+    ngx_http_academy_exchange_t       *exchange;
+    ngx_http_academy_caller_t         *caller;
+    ngx_log_t                         *log;
+
+    ngx_http_academy_done_pt           done;
+    void                              *data;       /* of who calls */
+
+    ngx_http_academy_id_t              id;         /* the mailbox */
+
+    unsigned                           subclasses:1;     /* discover */
+    unsigned                           verify_source:1;  /* put */
+
+    ngx_http_academy_result_e          result;
+
+    union {
+        struct {
+            ngx_str_t                 *names;
+            ngx_uint_t                 n;
+        } classes;                                 /* create */
+
+        ngx_str_t                      class;      /* discover */
+        ngx_str_t                      group;      /* share, unshare */
+        ngx_http_academy_envelope_t   *envelope;   /* put */
+    } in;
+
+    union {
+        ngx_int_t                      heartbeat;  /* ms since, or -1 */
+        ngx_http_academy_stats_t       stats;
+        ngx_http_academy_delivery_t    delivery;   /* get */
+
+        struct {
+            ngx_str_t                 *names;
+            ngx_uint_t                 n;
+        } groups;                                  /* shares */
+
+        ngx_str_t                      agents;     /* discover: "uid,uid" */
+    } out;
+
+    ngx_pool_t                        *pool;       /* shares, discover: out's */
+
+    /* the store's while the call is under way */
+    ngx_queue_t                        queue;
+    void                              *place;
+    ngx_uint_t                         state;
+};
+
+
+typedef ngx_int_t (*ngx_http_academy_op_pt)(ngx_http_academy_call_t *call);
+
+
+typedef struct {
+    ngx_http_academy_op_pt      create;
+    ngx_http_academy_op_pt      terminate;
+    ngx_http_academy_op_pt      status;
+    ngx_http_academy_op_pt      share;
+    ngx_http_academy_op_pt      shares;
+    ngx_http_academy_op_pt      unshare;
+    ngx_http_academy_op_pt      heartbeat;
+    ngx_http_academy_op_pt      beat;
+    ngx_http_academy_op_pt      stats;
+    ngx_http_academy_op_pt      discover;
+    ngx_http_academy_op_pt      put;
+
+    /* waits until there is a message; how long is the caller's business */
+    ngx_http_academy_op_pt      get;
+
+    void                      (*cancel)(ngx_http_academy_call_t *call);
+
+    /*
+     * The JSON of a leased message, piece by piece: NGX_OK with the next
+     * piece, which stands until the next call of any operation, or NGX_DONE.
+     */
+    ngx_int_t                 (*piece)(ngx_http_academy_exchange_t *exchange,
+                                       ngx_http_academy_delivery_t *delivery,
+                                       ngx_str_t *piece);
+
+    void                      (*settle)(ngx_http_academy_exchange_t *exchange,
+                                        ngx_http_academy_delivery_t *delivery,
+                                        ngx_uint_t n);
+
+    /* the last delivery of the n is put back first */
+    void                      (*give_back)(ngx_http_academy_exchange_t *exchange,
+                                        ngx_http_academy_delivery_t *delivery,
+                                        ngx_uint_t n);
+
+    /* a worker starts: NGX_OK or NGX_ERROR; and ends, whatever the cause */
+    ngx_int_t                 (*init_worker)(
+                                        ngx_http_academy_exchange_t *exchange,
+                                        ngx_cycle_t *cycle);
+    void                      (*exit_worker)(
+                                        ngx_http_academy_exchange_t *exchange,
+                                        ngx_cycle_t *cycle);
+} ngx_http_academy_store_t;
+
+
+struct ngx_http_academy_exchange_s {
+    ngx_str_t                   name;
+    ngx_http_academy_store_t   *store;
+};
+
+
+#endif /* _NGX_HTTP_ACADEMY_EXCHANGE_H_INCLUDED_ */

@@ -1,0 +1,1737 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+/*
+ * The message path's JSON scanner.
+ *
+ *     body    = object with "message": string   that, unescaped, is a message
+ *     message = object with "header": header and "body": any value
+ *     header  = object with "src" and "dest": entity, "tag": uuid,
+ *               "kind": "request" or "response"; if present, "label": uuid
+ *               or null, "protocol_version": string or null,
+ *               "academy_version": string
+ *     entity  = object with "uid": uuid; if present, "name": string or null,
+ *               "role": "agent" or "user"; and with nothing else
+ *
+ * All else is RFC 8259 to the letter.  What a client's parser (pydantic) does
+ * not take must not be taken here, since a message that it cannot read ends
+ * the agent that gets it: hence the limits on nesting and on the digits of a
+ * number's integer part.
+ *
+ * The text is first checked to be UTF-8, all of it at once.  From then on
+ * only quotation marks, backslashes and control characters matter in strings,
+ * and bytes above 0x7f are errors anywhere else.  What an escape stands for
+ * is UTF-8 too, so an unescaped message needs no second check.
+ *
+ * Unescaping goes from left to right in one buffer: every escape is longer
+ * than what it stands for, so what is written never catches up with what is
+ * still to be read.
+ *
+ * A function that reads gets the position where its token begins and returns
+ * the position behind it, or NULL with s->err filled in.  Nothing at s->end
+ * or behind it is touched.  Objects with a meaning are read by _object(), in
+ * which the tables lead from one to the next and no deeper than they are
+ * long; all other values are passed over by _skip(), which keeps its own
+ * stack.
+ *
+ * No member may be given twice in an object with a meaning.  Names are told
+ * apart by a 64-bit hash of their unescaped text alone.  The same name always
+ * has the same hash; and who finds two names with one hash has found a way to
+ * have his own message refused.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include "ngx_http_academy_block.h"
+#include "ngx_http_academy_scan.h"
+
+
+/* longer than any text that means something: "urn:uuid:" and a UUID are 45 */
+
+#define NGX_HTTP_ACADEMY_SCAN_TEXT     48
+
+
+typedef struct {
+    u_char                           *end;
+    ngx_uint_t                        depth;     /* open containers */
+    ngx_uint_t                        rewrite;   /* white space to blanks */
+    const char                       *field;     /* of syntax errors */
+    ngx_http_academy_scan_error_t    *err;
+} ngx_http_academy_scan_t;
+
+
+/* the text between a string's quotation marks, as it was written */
+
+typedef struct {
+    u_char                           *data;
+    u_char                           *last;
+    ngx_uint_t                        escaped;
+} ngx_http_academy_scan_string_t;
+
+
+/* the names met so far in one object, by their hashes */
+
+typedef struct {
+    uint64_t                          hash[NGX_HTTP_ACADEMY_JSON_MEMBERS];
+    ngx_uint_t                        n;
+} ngx_http_academy_scan_keys_t;
+
+
+typedef struct ngx_http_academy_scan_member_s  ngx_http_academy_scan_member_t;
+typedef struct ngx_http_academy_scan_object_s  ngx_http_academy_scan_object_t;
+
+
+/* data is the place in the object's structure that the member's offset says */
+
+typedef u_char *(*ngx_http_academy_scan_pt)(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
+
+
+struct ngx_http_academy_scan_member_s {
+    ngx_str_t                              name;
+    const char                            *field;
+    ngx_http_academy_scan_pt               read;
+    const ngx_http_academy_scan_object_t  *object;
+    size_t                                 offset;
+    ngx_uint_t                             required;
+};
+
+
+struct ngx_http_academy_scan_object_s {
+    const char                            *field;
+    const ngx_http_academy_scan_member_t  *members;
+    ngx_uint_t                             closed;   /* takes no others */
+};
+
+
+static ngx_int_t ngx_http_academy_scan_begin(ngx_http_academy_scan_t *s,
+    u_char *p, size_t len, const char *field,
+    ngx_http_academy_scan_error_t *err);
+static ngx_int_t ngx_http_academy_scan_text(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_object_t *object, void *data);
+static u_char *ngx_http_academy_scan_object(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_object_t *object, void *data);
+static u_char *ngx_http_academy_scan_key(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_object_t *object,
+    ngx_http_academy_scan_keys_t *keys,
+    const ngx_http_academy_scan_member_t **found);
+static const ngx_http_academy_scan_member_t *ngx_http_academy_scan_find(
+    const ngx_http_academy_scan_object_t *object,
+    ngx_http_academy_scan_string_t *key);
+static uint64_t ngx_http_academy_scan_hash(
+    ngx_http_academy_scan_string_t *key);
+
+static u_char *ngx_http_academy_scan_json(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
+static u_char *ngx_http_academy_scan_nested(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
+static u_char *ngx_http_academy_scan_uuid(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
+static u_char *ngx_http_academy_scan_label(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
+static u_char *ngx_http_academy_scan_kind(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
+static u_char *ngx_http_academy_scan_role(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
+static u_char *ngx_http_academy_scan_title(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
+static u_char *ngx_http_academy_scan_version(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
+static u_char *ngx_http_academy_scan_nullable(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
+static u_char *ngx_http_academy_scan_any(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
+
+static u_char *ngx_http_academy_scan_word(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_member_t *m, u_char *buf,
+    ngx_str_t *word);
+static void ngx_http_academy_scan_plain(
+    ngx_http_academy_scan_string_t *string, u_char *buf, ngx_str_t *text);
+
+static u_char *ngx_http_academy_scan_skip(ngx_http_academy_scan_t *s,
+    u_char *p);
+static ngx_inline u_char *ngx_http_academy_scan_name(
+    ngx_http_academy_scan_t *s, u_char *p);
+static ngx_inline u_char *ngx_http_academy_scan_pass(
+    ngx_http_academy_scan_t *s, u_char *p);
+static ngx_inline u_char *ngx_http_academy_scan_colon(
+    ngx_http_academy_scan_t *s, u_char *p);
+static u_char *ngx_http_academy_scan_string(ngx_http_academy_scan_t *s,
+    u_char *p, ngx_http_academy_scan_string_t *string);
+static u_char *ngx_http_academy_scan_unescape(ngx_http_academy_scan_t *s,
+    u_char *p, ngx_str_t *text);
+static u_char *ngx_http_academy_scan_blocks(u_char *p, u_char *end,
+    u_char **last);
+static ngx_inline u_char *ngx_http_academy_scan_escape(u_char *p,
+    u_char *end, u_char **dst);
+static u_char *ngx_http_academy_scan_unicode(u_char *p, u_char *end,
+    u_char **dst);
+static ngx_int_t ngx_http_academy_scan_hex(u_char *p);
+static u_char *ngx_http_academy_scan_number(ngx_http_academy_scan_t *s,
+    u_char *p);
+static u_char *ngx_http_academy_scan_literal(ngx_http_academy_scan_t *s,
+    u_char *p);
+static ngx_inline u_char *ngx_http_academy_scan_decimal(
+    ngx_http_academy_scan_t *s, u_char *p);
+static ngx_inline u_char *ngx_http_academy_scan_blanks(
+    ngx_http_academy_scan_t *s, u_char *p);
+static u_char *ngx_http_academy_scan_space(ngx_http_academy_scan_t *s,
+    u_char *p);
+static ngx_uint_t ngx_http_academy_scan_utf8(u_char *p, u_char *end);
+
+static u_char *ngx_http_academy_scan_refuse(ngx_http_academy_scan_t *s,
+    const char *field, const char *why);
+static u_char *ngx_http_academy_scan_syntax(ngx_http_academy_scan_t *s);
+
+
+#define ngx_http_academy_scan_entity_members(prefix)                          \
+    { ngx_string("uid"), prefix ".uid", ngx_http_academy_scan_uuid, NULL,     \
+      offsetof(ngx_http_academy_entity_t, id.uid), 1 },                       \
+    { ngx_string("name"), prefix ".name", ngx_http_academy_scan_title, NULL,   \
+      offsetof(ngx_http_academy_entity_t, name), 0 },                         \
+    { ngx_string("role"), prefix ".role", ngx_http_academy_scan_role, NULL,   \
+      offsetof(ngx_http_academy_entity_t, id.role), 0 },                      \
+    ngx_http_academy_scan_null_member
+
+#define ngx_http_academy_scan_null_member                                     \
+    { { 0, NULL }, NULL, NULL, NULL, 0, 0 }
+
+
+static const ngx_http_academy_scan_member_t
+    ngx_http_academy_scan_mailbox_members[] =
+{
+    ngx_http_academy_scan_entity_members("mailbox")
+};
+
+static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_mailbox = {
+    "mailbox", ngx_http_academy_scan_mailbox_members, 1
+};
+
+
+static const ngx_http_academy_scan_member_t
+    ngx_http_academy_scan_src_members[] =
+{
+    ngx_http_academy_scan_entity_members("header.src")
+};
+
+static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_src = {
+    "header.src", ngx_http_academy_scan_src_members, 1
+};
+
+
+static const ngx_http_academy_scan_member_t
+    ngx_http_academy_scan_dest_members[] =
+{
+    ngx_http_academy_scan_entity_members("header.dest")
+};
+
+static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_dest = {
+    "header.dest", ngx_http_academy_scan_dest_members, 1
+};
+
+
+static const ngx_http_academy_scan_member_t
+    ngx_http_academy_scan_header_members[] =
+{
+    { ngx_string("src"), "header.src",
+      ngx_http_academy_scan_nested, &ngx_http_academy_scan_src,
+      offsetof(ngx_http_academy_envelope_t, src), 1 },
+
+    { ngx_string("dest"), "header.dest",
+      ngx_http_academy_scan_nested, &ngx_http_academy_scan_dest,
+      offsetof(ngx_http_academy_envelope_t, dest), 1 },
+
+    { ngx_string("tag"), "header.tag",
+      ngx_http_academy_scan_uuid, NULL,
+      offsetof(ngx_http_academy_envelope_t, tag), 1 },
+
+    { ngx_string("label"), "header.label",
+      ngx_http_academy_scan_label, NULL, 0, 0 },
+
+    { ngx_string("kind"), "header.kind",
+      ngx_http_academy_scan_kind, NULL, 0, 1 },
+
+    { ngx_string("protocol_version"), "header.protocol_version",
+      ngx_http_academy_scan_nullable, NULL, 0, 0 },
+
+    { ngx_string("academy_version"), "header.academy_version",
+      ngx_http_academy_scan_version, NULL, 0, 0 },
+
+    ngx_http_academy_scan_null_member
+};
+
+static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_header = {
+    "header", ngx_http_academy_scan_header_members, 0
+};
+
+
+static const ngx_http_academy_scan_member_t
+    ngx_http_academy_scan_message_members[] =
+{
+    { ngx_string("header"), "header",
+      ngx_http_academy_scan_nested, &ngx_http_academy_scan_header, 0, 1 },
+
+    { ngx_string("body"), "body",
+      ngx_http_academy_scan_any, NULL, 0, 1 },
+
+    ngx_http_academy_scan_null_member
+};
+
+static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_message = {
+    "message", ngx_http_academy_scan_message_members, 0
+};
+
+
+static const ngx_http_academy_scan_member_t
+    ngx_http_academy_scan_request_members[] =
+{
+    { ngx_string("message"), "message",
+      ngx_http_academy_scan_json, NULL,
+      offsetof(ngx_http_academy_envelope_t, json), 1 },
+
+    ngx_http_academy_scan_null_member
+};
+
+static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_request = {
+    "request body", ngx_http_academy_scan_request_members, 0
+};
+
+
+#define NGX_HTTP_ACADEMY_SCAN_UNICODE  1
+
+/* what a character behind a backslash stands for; 0: it must not be there */
+
+static const u_char  ngx_http_academy_scan_escapes[256] = {
+    ['"'] = '"', ['\\'] = '\\', ['/'] = '/',
+    ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t',
+    ['u'] = NGX_HTTP_ACADEMY_SCAN_UNICODE
+};
+
+
+#define NGX_HTTP_ACADEMY_SCAN_DIGIT    0x10
+
+static const u_char  ngx_http_academy_scan_digits[256] = {
+    ['0'] = 0x10, ['1'] = 0x11, ['2'] = 0x12, ['3'] = 0x13, ['4'] = 0x14,
+    ['5'] = 0x15, ['6'] = 0x16, ['7'] = 0x17, ['8'] = 0x18, ['9'] = 0x19,
+    ['a'] = 0x1a, ['b'] = 0x1b, ['c'] = 0x1c,
+    ['d'] = 0x1d, ['e'] = 0x1e, ['f'] = 0x1f,
+    ['A'] = 0x1a, ['B'] = 0x1b, ['C'] = 0x1c,
+    ['D'] = 0x1d, ['E'] = 0x1e, ['F'] = 0x1f
+};
+
+
+/*
+ * A state of the UTF-8 check is the bit position of six bits that say, in the
+ * table's word for the next byte, which state comes then.  0 is the state of
+ * no return: no word has anything there.
+ */
+
+#define NGX_HTTP_ACADEMY_UTF8_DONE   6    /* at the end of a character */
+#define NGX_HTTP_ACADEMY_UTF8_ONE    12   /* one more byte, 80..BF */
+#define NGX_HTTP_ACADEMY_UTF8_TWO    18
+#define NGX_HTTP_ACADEMY_UTF8_THREE  24
+#define NGX_HTTP_ACADEMY_UTF8_E0     30   /* behind the byte of this value */
+#define NGX_HTTP_ACADEMY_UTF8_ED     36
+#define NGX_HTTP_ACADEMY_UTF8_F0     42
+#define NGX_HTTP_ACADEMY_UTF8_F4     48
+
+#define ngx_http_academy_utf8_go(from, to)                                    \
+    ((uint64_t) NGX_HTTP_ACADEMY_UTF8_##to << NGX_HTTP_ACADEMY_UTF8_##from)
+
+#define ngx_http_academy_utf8_more                                            \
+    (ngx_http_academy_utf8_go(ONE, DONE)                                      \
+     | ngx_http_academy_utf8_go(TWO, ONE)                                     \
+     | ngx_http_academy_utf8_go(THREE, TWO))
+
+#define ngx_http_academy_utf8_80                                              \
+    (ngx_http_academy_utf8_more                                               \
+     | ngx_http_academy_utf8_go(ED, ONE)                                      \
+     | ngx_http_academy_utf8_go(F4, TWO))
+
+#define ngx_http_academy_utf8_90                                              \
+    (ngx_http_academy_utf8_more                                               \
+     | ngx_http_academy_utf8_go(ED, ONE)                                      \
+     | ngx_http_academy_utf8_go(F0, TWO))
+
+#define ngx_http_academy_utf8_a0                                              \
+    (ngx_http_academy_utf8_more                                               \
+     | ngx_http_academy_utf8_go(E0, ONE)                                      \
+     | ngx_http_academy_utf8_go(F0, TWO))
+
+#define ngx_http_academy_utf8_4(w)   w, w, w, w
+#define ngx_http_academy_utf8_16(w)                                           \
+    ngx_http_academy_utf8_4(w), ngx_http_academy_utf8_4(w),                   \
+    ngx_http_academy_utf8_4(w), ngx_http_academy_utf8_4(w)
+
+
+static const uint64_t  ngx_http_academy_utf8_words[256] = {
+
+    /* 00..7F */
+
+    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, DONE)),
+    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, DONE)),
+    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, DONE)),
+    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, DONE)),
+    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, DONE)),
+    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, DONE)),
+    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, DONE)),
+    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, DONE)),
+
+    /* 80..BF */
+
+    ngx_http_academy_utf8_16(ngx_http_academy_utf8_80),
+    ngx_http_academy_utf8_16(ngx_http_academy_utf8_90),
+    ngx_http_academy_utf8_16(ngx_http_academy_utf8_a0),
+    ngx_http_academy_utf8_16(ngx_http_academy_utf8_a0),
+
+    /* C0 and C1 would be overlong */
+
+    0, 0,
+    ngx_http_academy_utf8_go(DONE, ONE), ngx_http_academy_utf8_go(DONE, ONE),
+    ngx_http_academy_utf8_4(ngx_http_academy_utf8_go(DONE, ONE)),
+    ngx_http_academy_utf8_4(ngx_http_academy_utf8_go(DONE, ONE)),
+    ngx_http_academy_utf8_4(ngx_http_academy_utf8_go(DONE, ONE)),
+    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, ONE)),
+
+    /* E0..EF: E0 not overlong, ED not a surrogate */
+
+    ngx_http_academy_utf8_go(DONE, E0),
+    ngx_http_academy_utf8_4(ngx_http_academy_utf8_go(DONE, TWO)),
+    ngx_http_academy_utf8_4(ngx_http_academy_utf8_go(DONE, TWO)),
+    ngx_http_academy_utf8_4(ngx_http_academy_utf8_go(DONE, TWO)),
+    ngx_http_academy_utf8_go(DONE, ED),
+    ngx_http_academy_utf8_go(DONE, TWO), ngx_http_academy_utf8_go(DONE, TWO),
+
+    /* F0..F4: F0 not overlong, F4 not above U+10FFFF */
+
+    ngx_http_academy_utf8_go(DONE, F0),
+    ngx_http_academy_utf8_go(DONE, THREE),
+    ngx_http_academy_utf8_go(DONE, THREE),
+    ngx_http_academy_utf8_go(DONE, THREE),
+    ngx_http_academy_utf8_go(DONE, F4),
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+};
+
+
+ngx_int_t
+ngx_http_academy_scan_put(u_char *body, size_t len, size_t limit,
+    ngx_http_academy_envelope_t *env, ngx_http_academy_scan_error_t *err)
+{
+    ngx_http_academy_scan_t  s;
+
+    ngx_memzero(env, sizeof(ngx_http_academy_envelope_t));
+
+    ngx_str_set(&env->src.name, "null");
+    ngx_str_set(&env->dest.name, "null");
+
+    if (ngx_http_academy_scan_begin(&s, body, len, "request body", err)
+        != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    if (ngx_http_academy_scan_text(&s, body, &ngx_http_academy_scan_request,
+                                   env)
+        != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    if (env->json.len > limit) {
+        return NGX_ABORT;
+    }
+
+    s.end = env->json.data + env->json.len;
+    s.rewrite = 1;
+
+    return ngx_http_academy_scan_text(&s, env->json.data,
+                                      &ngx_http_academy_scan_message, env);
+}
+
+
+ngx_int_t
+ngx_http_academy_scan_entity(u_char *p, size_t len,
+    ngx_http_academy_entity_t *entity, ngx_http_academy_scan_error_t *err)
+{
+    ngx_http_academy_scan_t  s;
+
+    ngx_memzero(entity, sizeof(ngx_http_academy_entity_t));
+
+    ngx_str_set(&entity->name, "null");
+
+    if (ngx_http_academy_scan_begin(&s, p, len, "mailbox", err) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    s.rewrite = 1;
+
+    return ngx_http_academy_scan_text(&s, p, &ngx_http_academy_scan_mailbox,
+                                      entity);
+}
+
+
+ngx_int_t
+ngx_http_academy_scan_value(u_char *p, size_t len,
+    ngx_http_academy_scan_error_t *err)
+{
+    ngx_http_academy_scan_t  s;
+
+    if (ngx_http_academy_scan_begin(&s, p, len, "value", err) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    p = ngx_http_academy_scan_skip(&s, ngx_http_academy_scan_blanks(&s, p));
+
+    if (p == NULL) {
+        return NGX_DECLINED;
+    }
+
+    if (ngx_http_academy_scan_blanks(&s, p) != s.end) {
+        ngx_http_academy_scan_syntax(&s);
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+u_char *
+ngx_http_academy_escape(u_char *dst, u_char *src, size_t len)
+{
+    u_char                    c, *end;
+    size_t                    n;
+    ngx_http_academy_block_t  b;
+    ngx_http_academy_mask_t   mask;
+
+    end = src + len;
+
+    /*
+     * A block is stored whole also where only its beginning is meant: there
+     * are as many bytes still to come, so this does not go beyond the end.
+     */
+
+    while (end - src >= NGX_HTTP_ACADEMY_BLOCK) {
+        b = ngx_http_academy_block_load(src);
+        mask = ngx_http_academy_block_mask(ngx_http_academy_block_quoted(b));
+
+        ngx_http_academy_block_store(dst, b);
+
+        if (mask == 0) {
+            src += NGX_HTTP_ACADEMY_BLOCK;
+            dst += NGX_HTTP_ACADEMY_BLOCK;
+            continue;
+        }
+
+        n = ngx_http_academy_mask_first(mask);
+
+        src += n;
+        dst += n;
+
+        for (n = NGX_HTTP_ACADEMY_BLOCK - n; n; n--) {
+            c = *src++;
+            *dst = '\\';
+            dst += (c == '"') | (c == '\\');
+            *dst++ = c;
+        }
+    }
+
+    while (src < end) {
+        c = *src++;
+
+        if (c == '"' || c == '\\') {
+            *dst++ = '\\';
+        }
+
+        *dst++ = c;
+    }
+
+    return dst;
+}
+
+
+size_t
+ngx_http_academy_escape_count(u_char *src, size_t len)
+{
+    u_char  *end;
+    size_t   n;
+
+    n = 0;
+    end = src + len;
+
+    while (end - src >= NGX_HTTP_ACADEMY_BLOCK) {
+        n += ngx_http_academy_block_count(ngx_http_academy_block_quoted(
+                                          ngx_http_academy_block_load(src)));
+        src += NGX_HTTP_ACADEMY_BLOCK;
+    }
+
+    for ( /* void */ ; src < end; src++) {
+        n += (*src == '"') | (*src == '\\');
+    }
+
+    return n;
+}
+
+
+static ngx_int_t
+ngx_http_academy_scan_begin(ngx_http_academy_scan_t *s, u_char *p, size_t len,
+    const char *field, ngx_http_academy_scan_error_t *err)
+{
+    s->end = p + len;
+    s->depth = 0;
+    s->rewrite = 0;
+    s->field = field;
+    s->err = err;
+
+    if (!ngx_http_academy_scan_utf8(p, s->end)) {
+        ngx_http_academy_scan_refuse(s, field, "not valid UTF-8");
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+/* one object, and nothing but white space around it */
+
+static ngx_int_t
+ngx_http_academy_scan_text(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_object_t *object, void *data)
+{
+    s->field = object->field;
+
+    p = ngx_http_academy_scan_blanks(s, p);
+
+    if (p == s->end || *p != '{') {
+        ngx_http_academy_scan_refuse(s, s->field, "not a JSON object");
+        return NGX_DECLINED;
+    }
+
+    p = ngx_http_academy_scan_object(s, p, object, data);
+
+    if (p == NULL) {
+        return NGX_DECLINED;
+    }
+
+    if (ngx_http_academy_scan_blanks(s, p) != s->end) {
+        ngx_http_academy_scan_syntax(s);
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+static u_char *
+ngx_http_academy_scan_object(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_object_t *object, void *data)
+{
+    ngx_uint_t                             seen;
+    ngx_http_academy_scan_keys_t           keys;
+    const ngx_http_academy_scan_member_t  *m;
+
+    m = NULL;
+    seen = 0;
+    keys.n = 0;
+
+    s->depth++;
+
+    p = ngx_http_academy_scan_blanks(s, p + 1);
+
+    if (p != s->end && *p == '}') {
+        goto done;
+    }
+
+    for ( ;; ) {
+        p = ngx_http_academy_scan_key(s, p, object, &keys, &m);
+
+        if (p == NULL) {
+            return NULL;
+        }
+
+        if (m) {
+            seen |= (ngx_uint_t) 1 << (m - object->members);
+            p = m->read(s, p, m, (u_char *) data + m->offset);
+
+        } else {
+            p = ngx_http_academy_scan_skip(s, p);
+        }
+
+        if (p == NULL) {
+            return NULL;
+        }
+
+        p = ngx_http_academy_scan_blanks(s, p);
+
+        if (p == s->end) {
+            return ngx_http_academy_scan_syntax(s);
+        }
+
+        if (*p == '}') {
+            break;
+        }
+
+        if (*p != ',') {
+            return ngx_http_academy_scan_syntax(s);
+        }
+
+        p = ngx_http_academy_scan_blanks(s, p + 1);
+    }
+
+done:
+
+    s->depth--;
+
+    for (m = object->members; m->read; m++) {
+
+        if (m->required
+            && !(seen & (ngx_uint_t) 1 << (m - object->members)))
+        {
+            return ngx_http_academy_scan_refuse(s, m->field, "missing");
+        }
+    }
+
+    return p + 1;
+}
+
+
+/* a member's name and the colon; found is NULL for a name without a meaning */
+
+static u_char *
+ngx_http_academy_scan_key(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_object_t *object,
+    ngx_http_academy_scan_keys_t *keys,
+    const ngx_http_academy_scan_member_t **found)
+{
+    uint64_t                               hash;
+    ngx_uint_t                             i;
+    ngx_http_academy_scan_string_t         key;
+    const ngx_http_academy_scan_member_t  *m;
+
+    if (p == s->end || *p != '"') {
+        return ngx_http_academy_scan_syntax(s);
+    }
+
+    p = ngx_http_academy_scan_string(s, p + 1, &key);
+
+    if (p == NULL) {
+        return NULL;
+    }
+
+    m = ngx_http_academy_scan_find(object, &key);
+
+    if (m == NULL && object->closed) {
+        return ngx_http_academy_scan_refuse(s, object->field,
+                                            "an unknown member");
+    }
+
+    *found = m;
+
+    hash = ngx_http_academy_scan_hash(&key);
+
+    for (i = 0; i < keys->n; i++) {
+
+        if (keys->hash[i] == hash) {
+            return m ? ngx_http_academy_scan_refuse(s, m->field, "given twice")
+                     : ngx_http_academy_scan_refuse(s, object->field,
+                                                    "a member given twice");
+        }
+    }
+
+    if (i == NGX_HTTP_ACADEMY_JSON_MEMBERS) {
+        return ngx_http_academy_scan_refuse(s, object->field,
+                                            "too many members");
+    }
+
+    keys->hash[i] = hash;
+    keys->n++;
+
+    return ngx_http_academy_scan_colon(s, p);
+}
+
+
+static const ngx_http_academy_scan_member_t *
+ngx_http_academy_scan_find(const ngx_http_academy_scan_object_t *object,
+    ngx_http_academy_scan_string_t *key)
+{
+    u_char                                 buf[NGX_HTTP_ACADEMY_SCAN_TEXT];
+    ngx_str_t                              name;
+    const ngx_http_academy_scan_member_t  *m;
+
+    ngx_http_academy_scan_plain(key, buf, &name);
+
+    for (m = object->members; m->read; m++) {
+
+        if (m->name.len == name.len
+            && ngx_memcmp(m->name.data, name.data, name.len) == 0)
+        {
+            return m;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* FNV-1a of what the name is once it is unescaped */
+
+static uint64_t
+ngx_http_academy_scan_hash(ngx_http_academy_scan_string_t *key)
+{
+    u_char    *p, *q, *last, buf[4];
+    uint64_t   hash;
+
+    hash = 0xcbf29ce484222325ull;
+
+    for (p = key->data; p < key->last; /* void */ ) {
+
+        if (*p != '\\') {
+            hash = (hash ^ *p++) * 0x100000001b3ull;
+            continue;
+        }
+
+        last = buf;
+        p = ngx_http_academy_scan_escape(p, key->last, &last);
+
+        for (q = buf; q < last; q++) {
+            hash = (hash ^ *q) * 0x100000001b3ull;
+        }
+    }
+
+    return hash;
+}
+
+
+/* the members that mean something */
+
+static u_char *
+ngx_http_academy_scan_json(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_member_t *m, void *data)
+{
+    if (p == s->end || *p != '"') {
+        return ngx_http_academy_scan_refuse(s, m->field, "not a string");
+    }
+
+    return ngx_http_academy_scan_unescape(s, p + 1, data);
+}
+
+
+static u_char *
+ngx_http_academy_scan_nested(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_member_t *m, void *data)
+{
+    if (p == s->end || *p != '{') {
+        return ngx_http_academy_scan_refuse(s, m->field, "not a JSON object");
+    }
+
+    return ngx_http_academy_scan_object(s, p, m->object, data);
+}
+
+
+static u_char *
+ngx_http_academy_scan_uuid(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_member_t *m, void *data)
+{
+    u_char     buf[NGX_HTTP_ACADEMY_SCAN_TEXT];
+    ngx_str_t  word;
+
+    p = ngx_http_academy_scan_word(s, p, m, buf, &word);
+
+    if (p == NULL) {
+        return NULL;
+    }
+
+    if (ngx_http_academy_uuid_parse(word.data, word.len, data) != NGX_OK) {
+        return ngx_http_academy_scan_refuse(s, m->field, "not a UUID");
+    }
+
+    return p;
+}
+
+
+static u_char *
+ngx_http_academy_scan_label(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_member_t *m, void *data)
+{
+    ngx_http_academy_envelope_t  *env = data;
+
+    if (p != s->end && *p == 'n') {
+        return ngx_http_academy_scan_literal(s, p);
+    }
+
+    env->labeled = 1;
+
+    return ngx_http_academy_scan_uuid(s, p, m, env->label);
+}
+
+
+static u_char *
+ngx_http_academy_scan_kind(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_member_t *m, void *data)
+{
+    ngx_http_academy_envelope_t  *env = data;
+
+    u_char     buf[NGX_HTTP_ACADEMY_SCAN_TEXT];
+    ngx_str_t  word;
+
+    p = ngx_http_academy_scan_word(s, p, m, buf, &word);
+
+    if (p == NULL) {
+        return NULL;
+    }
+
+    if (word.len == 7 && ngx_memcmp(word.data, "request", 7) == 0) {
+        env->request = 1;
+        return p;
+    }
+
+    if (word.len == 8 && ngx_memcmp(word.data, "response", 8) == 0) {
+        return p;
+    }
+
+    return ngx_http_academy_scan_refuse(s, m->field,
+                                        "neither request nor response");
+}
+
+
+static u_char *
+ngx_http_academy_scan_role(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_member_t *m, void *data)
+{
+    u_char  *role = data;
+
+    u_char     buf[NGX_HTTP_ACADEMY_SCAN_TEXT];
+    ngx_str_t  word;
+
+    p = ngx_http_academy_scan_word(s, p, m, buf, &word);
+
+    if (p == NULL) {
+        return NULL;
+    }
+
+    if (word.len == 5 && ngx_memcmp(word.data, "agent", 5) == 0) {
+        *role = NGX_HTTP_ACADEMY_AGENT;
+        return p;
+    }
+
+    if (word.len == 4 && ngx_memcmp(word.data, "user", 4) == 0) {
+        *role = NGX_HTTP_ACADEMY_USER;
+        return p;
+    }
+
+    return ngx_http_academy_scan_refuse(s, m->field,
+                                        "neither agent nor user");
+}
+
+
+static u_char *
+ngx_http_academy_scan_title(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_member_t *m, void *data)
+{
+    u_char     *last;
+    ngx_str_t  *name = data;
+
+    last = ngx_http_academy_scan_nullable(s, p, m, data);
+
+    if (last) {
+        name->data = p;
+        name->len = last - p;
+    }
+
+    return last;
+}
+
+
+static u_char *
+ngx_http_academy_scan_nullable(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_member_t *m, void *data)
+{
+    if (p != s->end && *p == 'n') {
+        return ngx_http_academy_scan_literal(s, p);
+    }
+
+    return ngx_http_academy_scan_version(s, p, m, data);
+}
+
+
+static u_char *
+ngx_http_academy_scan_version(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_member_t *m, void *data)
+{
+    ngx_http_academy_scan_string_t  string;
+
+    if (p == s->end || *p != '"') {
+        return ngx_http_academy_scan_refuse(s, m->field, "not a string");
+    }
+
+    return ngx_http_academy_scan_string(s, p + 1, &string);
+}
+
+
+static u_char *
+ngx_http_academy_scan_any(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_member_t *m, void *data)
+{
+    return ngx_http_academy_scan_skip(s, p);
+}
+
+
+/* a string that is compared with something short */
+
+static u_char *
+ngx_http_academy_scan_word(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_member_t *m, u_char *buf, ngx_str_t *word)
+{
+    ngx_http_academy_scan_string_t  string;
+
+    if (p == s->end || *p != '"') {
+        return ngx_http_academy_scan_refuse(s, m->field, "not a string");
+    }
+
+    p = ngx_http_academy_scan_string(s, p + 1, &string);
+
+    if (p) {
+        ngx_http_academy_scan_plain(&string, buf, word);
+    }
+
+    return p;
+}
+
+
+/*
+ * The text of a string that was read.  What has no room in buf is cut off:
+ * then it is too long to be anything that is looked for.
+ */
+
+static void
+ngx_http_academy_scan_plain(ngx_http_academy_scan_string_t *string,
+    u_char *buf, ngx_str_t *text)
+{
+    u_char  *p, *dst;
+
+    if (!string->escaped) {
+        text->data = string->data;
+        text->len = string->last - string->data;
+        return;
+    }
+
+    dst = buf;
+
+    for (p = string->data; p < string->last; /* void */ ) {
+
+        if (dst - buf > NGX_HTTP_ACADEMY_SCAN_TEXT - 4) {
+            break;
+        }
+
+        if (*p != '\\') {
+            *dst++ = *p++;
+            continue;
+        }
+
+        p = ngx_http_academy_scan_escape(p, string->last, &dst);
+    }
+
+    text->data = buf;
+    text->len = dst - buf;
+}
+
+
+/* a value of any kind */
+
+static u_char *
+ngx_http_academy_scan_skip(ngx_http_academy_scan_t *s, u_char *p)
+{
+    u_char      c, *end, *start;
+    u_char      stack[NGX_HTTP_ACADEMY_JSON_DEPTH];
+    ngx_uint_t  n, max;
+
+    n = 0;
+    max = NGX_HTTP_ACADEMY_JSON_DEPTH - s->depth;
+    end = s->end;
+
+    for ( ;; ) {
+
+        /* the beginning of a value */
+
+        if (p == end) {
+            return ngx_http_academy_scan_syntax(s);
+        }
+
+        c = *p;
+
+        switch (c) {
+
+        case '"':
+            p = ngx_http_academy_scan_pass(s, p + 1);
+            break;
+
+        case '{':
+        case '[':
+
+            if (n == max) {
+                return ngx_http_academy_scan_refuse(s, s->field,
+                                                    "nested too deeply");
+            }
+
+            /* in ASCII the closing one is the next but one */
+
+            stack[n++] = c + 2;
+
+            p = ngx_http_academy_scan_blanks(s, p + 1);
+
+            if (p == end) {
+                return ngx_http_academy_scan_syntax(s);
+            }
+
+            if (*p == c + 2) {
+                break;
+            }
+
+            if (c == '{') {
+                p = ngx_http_academy_scan_name(s, p);
+
+                if (p == NULL) {
+                    return NULL;
+                }
+            }
+
+            continue;
+
+        case '1': case '2': case '3': case '4': case '5':
+        case '6': case '7': case '8': case '9':
+
+            start = p;
+
+            do {
+                p++;
+            } while (p != end && (u_char) (*p - '0') < 10);
+
+            if (p - start <= NGX_HTTP_ACADEMY_JSON_DIGITS
+                && p != end && *p != '.' && *p != 'e' && *p != 'E')
+            {
+                break;
+            }
+
+            p = start;
+
+            /* fall through */
+
+        case '-': case '0':
+            p = ngx_http_academy_scan_number(s, p);
+            break;
+
+        default:
+            p = ngx_http_academy_scan_literal(s, p);
+        }
+
+        if (p == NULL) {
+            return NULL;
+        }
+
+        /* the end of a value, and of those that it is the last one in */
+
+        for ( ;; ) {
+
+            if (n == 0) {
+                return p;
+            }
+
+            p = ngx_http_academy_scan_blanks(s, p);
+
+            if (p == end) {
+                return ngx_http_academy_scan_syntax(s);
+            }
+
+            if (*p != stack[n - 1]) {
+                break;
+            }
+
+            p++;
+            n--;
+        }
+
+        if (*p != ',') {
+            return ngx_http_academy_scan_syntax(s);
+        }
+
+        p = ngx_http_academy_scan_blanks(s, p + 1);
+
+        if (stack[n - 1] == '}') {
+            p = ngx_http_academy_scan_name(s, p);
+
+            if (p == NULL) {
+                return NULL;
+            }
+        }
+    }
+}
+
+
+/* a name that nobody asks for, and the colon */
+
+static ngx_inline u_char *
+ngx_http_academy_scan_name(ngx_http_academy_scan_t *s, u_char *p)
+{
+    if (p == s->end || *p != '"') {
+        return ngx_http_academy_scan_syntax(s);
+    }
+
+    p = ngx_http_academy_scan_pass(s, p + 1);
+
+    return p ? ngx_http_academy_scan_colon(s, p) : NULL;
+}
+
+
+/* a string that nobody asks for; most are short and have no escapes */
+
+static ngx_inline u_char *
+ngx_http_academy_scan_pass(ngx_http_academy_scan_t *s, u_char *p)
+{
+    u_char                          *last;
+    ngx_http_academy_mask_t          mask;
+    ngx_http_academy_scan_string_t   string;
+
+    if (s->end - p >= NGX_HTTP_ACADEMY_BLOCK) {
+        mask = ngx_http_academy_block_special(ngx_http_academy_block_load(p));
+
+        if (mask) {
+            last = p + ngx_http_academy_mask_first(mask);
+
+            if (*last == '"') {
+                return last + 1;
+            }
+        }
+    }
+
+    return ngx_http_academy_scan_string(s, p, &string);
+}
+
+
+/* what stands between a member's name and its value */
+
+static ngx_inline u_char *
+ngx_http_academy_scan_colon(ngx_http_academy_scan_t *s, u_char *p)
+{
+    p = ngx_http_academy_scan_blanks(s, p);
+
+    if (p == s->end || *p != ':') {
+        return ngx_http_academy_scan_syntax(s);
+    }
+
+    return ngx_http_academy_scan_blanks(s, p + 1);
+}
+
+
+/* p is behind the opening quotation mark, here and in _unescape() */
+
+static u_char *
+ngx_http_academy_scan_string(ngx_http_academy_scan_t *s, u_char *p,
+    ngx_http_academy_scan_string_t *string)
+{
+    u_char                    c;
+    ngx_http_academy_mask_t   mask;
+
+    string->data = p;
+    string->escaped = 0;
+
+    for ( ;; ) {
+
+        while (s->end - p >= NGX_HTTP_ACADEMY_BLOCK) {
+            mask = ngx_http_academy_block_special(
+                       ngx_http_academy_block_load(p));
+
+            if (mask) {
+                p += ngx_http_academy_mask_first(mask);
+                break;
+            }
+
+            p += NGX_HTTP_ACADEMY_BLOCK;
+        }
+
+        if (p == s->end) {
+            return ngx_http_academy_scan_syntax(s);
+        }
+
+        c = *p;
+
+        if (c == '"') {
+            string->last = p;
+            return p + 1;
+        }
+
+        if (c == '\\') {
+            string->escaped = 1;
+
+            do {
+                p = ngx_http_academy_scan_escape(p, s->end, NULL);
+
+                if (p == NULL) {
+                    return ngx_http_academy_scan_refuse(s, s->field,
+                                                        "an invalid escape");
+                }
+
+            } while (p != s->end && *p == '\\');
+
+            continue;
+        }
+
+        if (c < 0x20) {
+            return ngx_http_academy_scan_refuse(s, s->field,
+                                          "a control character in a string");
+        }
+
+        p++;
+    }
+}
+
+
+static u_char *
+ngx_http_academy_scan_unescape(ngx_http_academy_scan_t *s, u_char *p,
+    ngx_str_t *text)
+{
+    u_char                    c, *dst, *end;
+    size_t                    n;
+    ngx_http_academy_mask_t   mask;
+    ngx_http_academy_block_t  b;
+
+    end = s->end;
+    dst = p;
+
+    text->data = p;
+
+    for ( ;; ) {
+
+        while (end - p >= NGX_HTTP_ACADEMY_BLOCK) {
+
+            if (p - dst >= NGX_HTTP_ACADEMY_BLOCK
+                && end - p > 2 * NGX_HTTP_ACADEMY_BLOCK)
+            {
+                p = ngx_http_academy_scan_blocks(p, end, &dst);
+                break;
+            }
+
+            b = ngx_http_academy_block_load(p);
+            mask = ngx_http_academy_block_special(b);
+
+            if (mask) {
+
+                /* a whole block would overwrite what is still to be read */
+
+                n = ngx_http_academy_mask_first(mask);
+
+                ngx_memmove(dst, p, n);
+
+                p += n;
+                dst += n;
+                break;
+            }
+
+            ngx_http_academy_block_store(dst, b);
+
+            p += NGX_HTTP_ACADEMY_BLOCK;
+            dst += NGX_HTTP_ACADEMY_BLOCK;
+        }
+
+        if (p == end) {
+            return ngx_http_academy_scan_syntax(s);
+        }
+
+        c = *p;
+
+        if (c == '"') {
+            text->len = dst - text->data;
+            return p + 1;
+        }
+
+        if (c == '\\') {
+
+            do {
+                p = ngx_http_academy_scan_escape(p, end, &dst);
+
+                if (p == NULL) {
+                    return ngx_http_academy_scan_refuse(s, s->field,
+                                                        "an invalid escape");
+                }
+
+            } while (p != end && *p == '\\');
+
+            continue;
+        }
+
+        if (c < 0x20) {
+            return ngx_http_academy_scan_refuse(s, s->field,
+                                          "a control character in a string");
+        }
+
+        *dst++ = c;
+        p++;
+    }
+}
+
+
+/*
+ * Unescapes block by block, up to what _unescape() itself has to look at.  At
+ * least a block has to lie between dst and p.  Where there is something to
+ * unescape, what is behind it is copied again, to where it belongs then, so
+ * that the next position depends on nothing but the mask.
+ */
+
+static u_char *
+ngx_http_academy_scan_blocks(u_char *p, u_char *end, u_char **last)
+{
+    u_char                    c, *dst;
+    size_t                    n, first;
+    ngx_http_academy_mask_t   mask;
+    ngx_http_academy_block_t  b;
+
+    dst = *last;
+
+    while (end - p > 2 * NGX_HTTP_ACADEMY_BLOCK) {
+
+        b = ngx_http_academy_block_load(p);
+        mask = ngx_http_academy_block_special(b);
+
+        ngx_http_academy_block_store(dst, b);
+
+        n = 0;
+
+        while (mask) {
+            first = ngx_http_academy_mask_first(mask);
+
+            for (n = first; n < NGX_HTTP_ACADEMY_BLOCK; n += 2) {
+
+                if (p[n] != '\\') {
+                    break;
+                }
+
+                c = ngx_http_academy_scan_escapes[p[n + 1]];
+
+                if (c <= NGX_HTTP_ACADEMY_SCAN_UNICODE) {
+                    break;
+                }
+
+                dst[n] = c;
+                dst--;
+            }
+
+            if (n == first) {
+                *last = dst + n;
+                return p + n;
+            }
+
+            ngx_http_academy_block_store(dst + n,
+                                         ngx_http_academy_block_load(p + n));
+
+            mask = ngx_http_academy_mask_from(mask, n);
+        }
+
+        if (n <= NGX_HTTP_ACADEMY_BLOCK) {
+            n = NGX_HTTP_ACADEMY_BLOCK;
+        }
+
+        p += n;
+        dst += n;
+    }
+
+    *last = dst;
+
+    return p;
+}
+
+
+/* what a backslash begins; NULL if it must not be there */
+
+static ngx_inline u_char *
+ngx_http_academy_scan_escape(u_char *p, u_char *end, u_char **dst)
+{
+    u_char  c;
+
+    if (end - p < 2) {
+        return NULL;
+    }
+
+    c = ngx_http_academy_scan_escapes[p[1]];
+
+    if (c <= NGX_HTTP_ACADEMY_SCAN_UNICODE) {
+        return c ? ngx_http_academy_scan_unicode(p, end, dst) : NULL;
+    }
+
+    if (dst) {
+        *(*dst)++ = c;
+    }
+
+    return p + 2;
+}
+
+
+static u_char *
+ngx_http_academy_scan_unicode(u_char *p, u_char *end, u_char **dst)
+{
+    u_char     *d;
+    ngx_int_t   c, low;
+
+    if (end - p < 6) {
+        return NULL;
+    }
+
+    c = ngx_http_academy_scan_hex(p + 2);
+
+    if (c < 0 || (c >= 0xdc00 && c <= 0xdfff)) {
+        return NULL;
+    }
+
+    p += 6;
+
+    if (c >= 0xd800 && c <= 0xdbff) {
+
+        if (end - p < 6 || p[0] != '\\' || p[1] != 'u') {
+            return NULL;
+        }
+
+        low = ngx_http_academy_scan_hex(p + 2);
+
+        if (low < 0xdc00 || low > 0xdfff) {
+            return NULL;
+        }
+
+        c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
+
+        p += 6;
+    }
+
+    if (dst == NULL) {
+        return p;
+    }
+
+    d = *dst;
+
+    if (c < 0x80) {
+        *d++ = (u_char) c;
+
+    } else if (c < 0x800) {
+        *d++ = (u_char) (0xc0 | c >> 6);
+        *d++ = (u_char) (0x80 | (c & 0x3f));
+
+    } else if (c < 0x10000) {
+        *d++ = (u_char) (0xe0 | c >> 12);
+        *d++ = (u_char) (0x80 | (c >> 6 & 0x3f));
+        *d++ = (u_char) (0x80 | (c & 0x3f));
+
+    } else {
+        *d++ = (u_char) (0xf0 | c >> 18);
+        *d++ = (u_char) (0x80 | (c >> 12 & 0x3f));
+        *d++ = (u_char) (0x80 | (c >> 6 & 0x3f));
+        *d++ = (u_char) (0x80 | (c & 0x3f));
+    }
+
+    *dst = d;
+
+    return p;
+}
+
+
+/* four hexadecimal digits, -1 if they are not */
+
+static ngx_int_t
+ngx_http_academy_scan_hex(u_char *p)
+{
+    ngx_uint_t  a, b, c, d;
+
+    a = ngx_http_academy_scan_digits[p[0]];
+    b = ngx_http_academy_scan_digits[p[1]];
+    c = ngx_http_academy_scan_digits[p[2]];
+    d = ngx_http_academy_scan_digits[p[3]];
+
+    if (!(a & b & c & d & NGX_HTTP_ACADEMY_SCAN_DIGIT)) {
+        return -1;
+    }
+
+    return (ngx_int_t) ((a & 0xf) << 12 | (b & 0xf) << 8
+                        | (c & 0xf) << 4 | (d & 0xf));
+}
+
+
+static u_char *
+ngx_http_academy_scan_number(ngx_http_academy_scan_t *s, u_char *p)
+{
+    u_char  *start;
+
+    if (*p == '-') {
+        p++;
+    }
+
+    start = p;
+
+    if (p != s->end && *p == '0') {
+        p++;
+
+    } else {
+        p = ngx_http_academy_scan_decimal(s, p);
+
+        if (p == start) {
+            return ngx_http_academy_scan_syntax(s);
+        }
+
+        if (p - start > NGX_HTTP_ACADEMY_JSON_DIGITS) {
+            return ngx_http_academy_scan_refuse(s, s->field,
+                                                "a number too long");
+        }
+    }
+
+    if (p != s->end && *p == '.') {
+        start = p + 1;
+        p = ngx_http_academy_scan_decimal(s, start);
+
+        if (p == start) {
+            return ngx_http_academy_scan_syntax(s);
+        }
+    }
+
+    if (p != s->end && (*p == 'e' || *p == 'E')) {
+        p++;
+
+        if (p != s->end && (*p == '+' || *p == '-')) {
+            p++;
+        }
+
+        start = p;
+        p = ngx_http_academy_scan_decimal(s, start);
+
+        if (p == start) {
+            return ngx_http_academy_scan_syntax(s);
+        }
+    }
+
+    return p;
+}
+
+
+static ngx_inline u_char *
+ngx_http_academy_scan_decimal(ngx_http_academy_scan_t *s, u_char *p)
+{
+    u_char  *end;
+
+    end = s->end;
+
+    while (p != end && (u_char) (*p - '0') < 10) {
+        p++;
+    }
+
+    return p;
+}
+
+
+static u_char *
+ngx_http_academy_scan_literal(ngx_http_academy_scan_t *s, u_char *p)
+{
+    if (s->end - p >= 4
+        && (ngx_memcmp(p, "null", 4) == 0 || ngx_memcmp(p, "true", 4) == 0))
+    {
+        return p + 4;
+    }
+
+    if (s->end - p >= 5 && ngx_memcmp(p, "false", 5) == 0) {
+        return p + 5;
+    }
+
+    return ngx_http_academy_scan_syntax(s);
+}
+
+
+static ngx_inline u_char *
+ngx_http_academy_scan_blanks(ngx_http_academy_scan_t *s, u_char *p)
+{
+    return (p != s->end && *p <= ' ') ? ngx_http_academy_scan_space(s, p) : p;
+}
+
+
+static u_char *
+ngx_http_academy_scan_space(ngx_http_academy_scan_t *s, u_char *p)
+{
+    ngx_http_academy_block_t  b;
+
+    while (s->end - p >= NGX_HTTP_ACADEMY_BLOCK) {
+        b = ngx_http_academy_block_load(p);
+
+        if (!ngx_http_academy_block_blank(b)) {
+            break;
+        }
+
+        if (s->rewrite) {
+            ngx_http_academy_block_store(p, ngx_http_academy_block_fill(' '));
+        }
+
+        p += NGX_HTTP_ACADEMY_BLOCK;
+    }
+
+    while (p != s->end) {
+
+        if (*p == '\n' || *p == '\r' || *p == '\t') {
+
+            if (s->rewrite) {
+                *p = ' ';
+            }
+
+        } else if (*p != ' ') {
+            break;
+        }
+
+        p++;
+    }
+
+    return p;
+}
+
+
+static u_char *
+ngx_http_academy_scan_refuse(ngx_http_academy_scan_t *s, const char *field,
+    const char *why)
+{
+    s->err->field = field;
+    s->err->why = why;
+
+    return NULL;
+}
+
+
+static u_char *
+ngx_http_academy_scan_syntax(ngx_http_academy_scan_t *s)
+{
+    return ngx_http_academy_scan_refuse(s, s->field, "not valid JSON");
+}
+
+
+static ngx_uint_t
+ngx_http_academy_scan_utf8(u_char *p, u_char *end)
+{
+    u_char    *last;
+    uint64_t   state;
+
+    state = NGX_HTTP_ACADEMY_UTF8_DONE;
+
+    while (end - p >= NGX_HTTP_ACADEMY_BLOCK) {
+
+        last = p + NGX_HTTP_ACADEMY_BLOCK;
+
+        if (state == NGX_HTTP_ACADEMY_UTF8_DONE
+            && ngx_http_academy_block_mask(ngx_http_academy_block_load(p))
+               == 0)
+        {
+            p = last;
+            continue;
+        }
+
+        while (p < last) {
+            state = ngx_http_academy_utf8_words[*p++] >> state & 63;
+        }
+    }
+
+    while (p < end) {
+        state = ngx_http_academy_utf8_words[*p++] >> state & 63;
+    }
+
+    return state == NGX_HTTP_ACADEMY_UTF8_DONE;
+}

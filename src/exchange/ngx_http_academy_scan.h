@@ -1,0 +1,97 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+#ifndef _NGX_HTTP_ACADEMY_SCAN_H_INCLUDED_
+#define _NGX_HTTP_ACADEMY_SCAN_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include "ngx_http_academy_id.h"
+
+
+/*
+ * The message path's own JSON scanner.  It accepts what jansson accepts with
+ * JSON_ALLOW_NUL, but for numbers, which may have any size, and nesting, of
+ * which it takes NGX_HTTP_ACADEMY_JSON_DEPTH levels.  It allocates nothing and
+ * works in time linear in its input, whatever that holds.
+ */
+
+#define NGX_HTTP_ACADEMY_JSON_DEPTH    200
+
+/* what Python makes an integer of, at most, in a number before its point */
+
+#define NGX_HTTP_ACADEMY_JSON_DIGITS   4300
+
+/* distinct members looked at in the outer object, a header, an entity id */
+
+#define NGX_HTTP_ACADEMY_JSON_MEMBERS  64
+
+
+typedef struct {
+    ngx_http_academy_entity_t  src;
+    ngx_http_academy_entity_t  dest;
+    u_char                     tag[16];
+    u_char                     label[16];
+
+    /* the message's own JSON, on one line: no CR, LF or TAB remains in it */
+    ngx_str_t                  json;
+
+    unsigned                   labeled:1;
+    unsigned                   request:1;    /* else a response */
+} ngx_http_academy_envelope_t;
+
+
+/* where and why a text was refused; both are constant strings */
+
+typedef struct {
+    const char                *field;        /* such as "header.tag" */
+    const char                *why;          /* such as "not a UUID" */
+} ngx_http_academy_scan_error_t;
+
+
+/*
+ * Reads the body of a PUT /message request, {"message": "<JSON>"}, of which
+ * other members are ignored, and the message in it.  The body is overwritten:
+ * the message is unescaped in place, and env points into it.  With limit
+ * exceeded by the message's own JSON, nothing beyond its end is looked at in
+ * it.
+ *
+ * Returns NGX_OK; NGX_DECLINED if the body or the message is refused, with
+ * err filled in; NGX_ABORT if the message is larger than limit bytes, with
+ * env->json set and, where they could be read, nothing else.
+ */
+ngx_int_t ngx_http_academy_scan_put(u_char *body, size_t len, size_t limit,
+    ngx_http_academy_envelope_t *env, ngx_http_academy_scan_error_t *err);
+
+/*
+ * Reads one entity id.  White space that is not a blank is overwritten by
+ * blanks.  Returns NGX_OK, or NGX_DECLINED with err filled in.
+ */
+ngx_int_t ngx_http_academy_scan_entity(u_char *p, size_t len,
+    ngx_http_academy_entity_t *entity, ngx_http_academy_scan_error_t *err);
+
+/*
+ * Checks that the text is one JSON value with nothing but white space around
+ * it.  Returns NGX_OK or NGX_DECLINED with err filled in.
+ */
+ngx_int_t ngx_http_academy_scan_value(u_char *p, size_t len,
+    ngx_http_academy_scan_error_t *err);
+
+
+/*
+ * Writes len bytes of valid JSON text of one line as the inside of a JSON
+ * string: quotation marks and backslashes get a backslash before them.
+ * dst must have room for 2 * len bytes; returns the position behind the last
+ * one written.  The pieces of a text may be escaped one by one.
+ */
+u_char *ngx_http_academy_escape(u_char *dst, u_char *src, size_t len);
+
+/* the number of bytes that ngx_http_academy_escape() adds */
+size_t ngx_http_academy_escape_count(u_char *src, size_t len);
+
+
+#endif /* _NGX_HTTP_ACADEMY_SCAN_H_INCLUDED_ */

@@ -1,0 +1,155 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include "ngx_http_academy_http.h"
+
+
+/*
+ * Long polls: a message as an answer, or the end of the wait.  The message is
+ * settled when nginx has sent all of the answer, and is given back if the
+ * request ends in any other way.
+ */
+
+
+static void ngx_http_academy_poll_timeout(ngx_event_t *ev);
+static void ngx_http_academy_poll_cleanup(void *data);
+
+
+ngx_int_t
+ngx_http_academy_poll_timer(ngx_http_request_t *r)
+{
+    ngx_http_academy_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
+
+    ctx->timer = ngx_pcalloc(r->pool, sizeof(ngx_event_t));
+    if (ctx->timer == NULL) {
+        return NGX_ERROR;
+    }
+
+    ctx->timer->handler = ngx_http_academy_poll_timeout;
+    ctx->timer->data = r;
+    ctx->timer->log = r->connection->log;
+    ctx->timer->cancelable = 1;
+
+    ngx_add_timer(ctx->timer, ctx->timeout);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_academy_poll_timeout(ngx_event_t *ev)
+{
+    ngx_connection_t        *c;
+    ngx_http_request_t      *r;
+    ngx_http_academy_ctx_t  *ctx;
+
+    r = ev->data;
+    c = r->connection;
+    ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
+
+    ngx_http_set_log_request(c->log, r);
+
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0, "academy poll timed out");
+
+    ctx->pending = 0;
+    ctx->call.exchange->store->cancel(&ctx->call);
+
+    ngx_http_finalize_request(r, ngx_http_academy_answer_timeout(r));
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+ngx_int_t
+ngx_http_academy_answer_message(ngx_http_request_t *r,
+    ngx_http_academy_call_t *call)
+{
+    size_t                        size;
+    u_char                       *p;
+    ngx_buf_t                    *b;
+    ngx_str_t                     piece;
+    ngx_http_cleanup_t           *cln;
+    ngx_http_academy_ctx_t       *ctx;
+    ngx_http_academy_store_t     *store;
+    ngx_http_academy_delivery_t  *delivery, count;
+
+    static u_char  start[] = "{\"message\": \"";
+    static u_char  end[] = "\"}";
+
+    if (call->result != NGX_HTTP_ACADEMY_OK) {
+        return ngx_http_academy_answer_result(r, call->result);
+    }
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
+    store = call->exchange->store;
+
+    delivery = &ctx->delivery;
+    *delivery = call->out.delivery;
+
+    cln = ngx_http_cleanup_add(r, 0);
+    if (cln == NULL) {
+        store->give_back(call->exchange, delivery, 1);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    cln->handler = ngx_http_academy_poll_cleanup;
+    cln->data = ctx;
+
+    size = sizeof(start) - 1 + delivery->size + sizeof(end) - 1;
+
+    for (count = *delivery;
+         store->piece(call->exchange, &count, &piece) == NGX_OK;
+         /* void */)
+    {
+        size += ngx_http_academy_escape_count(piece.data, piece.len);
+    }
+
+    b = ngx_create_temp_buf(r->pool, size);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    p = ngx_cpymem(b->last, start, sizeof(start) - 1);
+
+    while (store->piece(call->exchange, delivery, &piece) == NGX_OK) {
+        p = ngx_http_academy_escape(p, piece.data, piece.len);
+    }
+
+    b->last = ngx_cpymem(p, end, sizeof(end) - 1);
+
+    return ngx_http_academy_answer_json(r, b);
+}
+
+
+static void
+ngx_http_academy_poll_cleanup(void *data)
+{
+    ngx_http_academy_ctx_t *ctx = data;
+
+    ngx_http_request_t           *r;
+    ngx_http_academy_exchange_t  *exchange;
+
+    r = ctx->call.data;
+    exchange = ctx->call.exchange;
+
+    if (r->request_complete && !r->connection->error
+        && r->headers_out.status == NGX_HTTP_OK)
+    {
+        exchange->store->settle(exchange, &ctx->delivery, 1);
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "client went before it had its message, which returns to "
+                  "the mailbox");
+
+    exchange->store->give_back(exchange, &ctx->delivery, 1);
+}

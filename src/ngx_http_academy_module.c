@@ -1,0 +1,684 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include "ngx_http_academy_module.h"
+#include "ngx_http_academy_http.h"
+#include "ngx_http_academy_zone.h"
+
+#if (NGX_HTTP_ACADEMY_DEFER)
+#include "ngx_http_academy_defer.h"
+#endif
+
+
+/* an escaped message is longer than the message; bytes around it */
+
+#define NGX_HTTP_ACADEMY_ESCAPED      6      /* \u0041 for each byte */
+#define NGX_HTTP_ACADEMY_BUFFERED     3      /* what Python's JSON comes to */
+#define NGX_HTTP_ACADEMY_AROUND       16384
+
+/* the client's event stream reader takes no longer line */
+
+#define NGX_HTTP_ACADEMY_CLIENT_SIZE  (512 * 1024)
+
+
+/* bounds of a directive's value, and how they are told */
+
+typedef struct {
+    ngx_int_t                      min;
+    ngx_int_t                      max;
+    char                          *allowed;
+} ngx_http_academy_bounds_t;
+
+
+static char *ngx_http_academy_zone(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_http_academy_exchange_t *ngx_http_academy_exchange_find(
+    ngx_http_academy_main_conf_t *amcf, ngx_str_t *name);
+static char *ngx_http_academy_exchange(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_academy_time(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_academy_size(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_academy_auth(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_academy_allowed(ngx_conf_t *cf, ngx_command_t *cmd,
+    char *allowed);
+
+static void *ngx_http_academy_create_main_conf(ngx_conf_t *cf);
+static void *ngx_http_academy_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_academy_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+static char *ngx_http_academy_mount(ngx_conf_t *cf,
+    ngx_http_academy_loc_conf_t *conf);
+static ngx_int_t ngx_http_academy_init(ngx_conf_t *cf);
+static ngx_int_t ngx_http_academy_init_process(ngx_cycle_t *cycle);
+static void ngx_http_academy_exit_process(ngx_cycle_t *cycle);
+
+
+static ngx_http_academy_bounds_t  ngx_http_academy_timeout_bounds = {
+    1, 86400000, "a time from 1ms to 1d"
+};
+
+static ngx_http_academy_bounds_t  ngx_http_academy_ping_bounds = {
+    0, 86400000, "a time up to 1d, or 0 for none"
+};
+
+static ngx_http_academy_bounds_t  ngx_http_academy_retry_bounds = {
+    0, 3600000, "a time up to 1h"
+};
+
+static ngx_http_academy_bounds_t  ngx_http_academy_message_bounds = {
+    1024, 64 * 1024 * 1024, "a size from 1k to 64m"
+};
+
+
+static ngx_command_t  ngx_http_academy_commands[] = {
+
+    { ngx_string("academy_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_zone,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("academy_exchange"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_exchange,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("academy_listen_timeout"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_time,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, listen_timeout),
+      &ngx_http_academy_timeout_bounds },
+
+    { ngx_string("academy_message_size"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_size,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, message_size),
+      &ngx_http_academy_message_bounds },
+
+    { ngx_string("academy_ping_interval"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_time,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, ping_interval),
+      &ngx_http_academy_ping_bounds },
+
+    { ngx_string("academy_retry"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_time,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, retry),
+      &ngx_http_academy_retry_bounds },
+
+    { ngx_string("academy_auth"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_auth,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("academy_client_id"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_set_complex_value_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, client_id),
+      NULL },
+
+    { ngx_string("academy_client_groups"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_set_complex_value_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, client_groups),
+      NULL },
+
+    { ngx_string("academy_verify_source"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, verify_source),
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_academy_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    ngx_http_academy_init,                 /* postconfiguration */
+
+    ngx_http_academy_create_main_conf,     /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_http_academy_create_loc_conf,      /* create location configuration */
+    ngx_http_academy_merge_loc_conf        /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_academy_module = {
+    NGX_MODULE_V1,
+    &ngx_http_academy_module_ctx,          /* module context */
+    ngx_http_academy_commands,             /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    ngx_http_academy_init_process,         /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    ngx_http_academy_exit_process,         /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static char *
+ngx_http_academy_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_academy_main_conf_t  *amcf = conf;
+
+    u_char                        *p;
+    ssize_t                        size;
+    ngx_str_t                     *value, name, s;
+    ngx_http_academy_zone_t       *zone;
+    ngx_http_academy_exchange_t  **exchange;
+
+    value = cf->args->elts;
+
+    if (ngx_strncmp(value[1].data, "zone=", 5) != 0) {
+        return ngx_http_academy_allowed(cf, cmd, "zone=name:size");
+    }
+
+    name.data = value[1].data + 5;
+
+    p = (u_char *) ngx_strchr(name.data, ':');
+
+    if (p == NULL || p == name.data) {
+        return ngx_http_academy_allowed(cf, cmd, "zone=name:size");
+    }
+
+    name.len = p - name.data;
+
+    s.data = p + 1;
+    s.len = value[1].data + value[1].len - s.data;
+
+    size = ngx_parse_size(&s);
+
+    if (size == NGX_ERROR || size < NGX_HTTP_ACADEMY_MIN_ZONE) {
+        return ngx_http_academy_allowed(cf, cmd,
+                                        "zone=name:size with at least 2m");
+    }
+
+    zone = ngx_http_academy_zone_add(cf, &name, (size_t) size,
+                                     &ngx_http_academy_module);
+    if (zone == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    exchange = ngx_array_push(&amcf->exchanges);
+    if (exchange == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *exchange = &zone->exchange;
+
+#if (NGX_HTTP_ACADEMY_DEFER)
+    *exchange = ngx_http_academy_defer(cf, *exchange);
+    if (*exchange == NULL) {
+        return NGX_CONF_ERROR;
+    }
+#endif
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_http_academy_exchange_t *
+ngx_http_academy_exchange_find(ngx_http_academy_main_conf_t *amcf,
+    ngx_str_t *name)
+{
+    ngx_uint_t                     i;
+    ngx_http_academy_exchange_t  **exchange;
+
+    exchange = amcf->exchanges.elts;
+
+    for (i = 0; i < amcf->exchanges.nelts; i++) {
+        if (exchange[i]->name.len == name->len
+            && ngx_memcmp(exchange[i]->name.data, name->data, name->len) == 0)
+        {
+            return exchange[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+/* the name is looked up when all zones have been read */
+
+static char *
+ngx_http_academy_exchange(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_academy_loc_conf_t  *alcf = conf;
+
+    ngx_str_t                 *value;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    if (alcf->name.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0) {
+        return ngx_http_academy_allowed(cf, cmd, "the name of a zone");
+    }
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->exact_match || clcf->named
+#if (NGX_PCRE)
+        || clcf->regex
+#endif
+       )
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" cannot be mounted in location \"%V\", "
+                           "it needs a prefix location such as \"/\" or "
+                           "\"/v1/\"", &cmd->name, &clcf->name);
+        return NGX_CONF_ERROR;
+    }
+
+    alcf->name = value[1];
+    alcf->file = cf->conf_file->file.name;
+    alcf->line = cf->conf_file->line;
+
+    /* routes begin with a slash, whether the location ends with one or not */
+
+    alcf->prefix = clcf->name.len;
+
+    if (alcf->prefix && clcf->name.data[alcf->prefix - 1] == '/') {
+        alcf->prefix--;
+    }
+
+    clcf->handler = ngx_http_academy_handler;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_academy_time(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char  *p = conf;
+
+    ngx_int_t                   value;
+    ngx_str_t                  *args;
+    ngx_msec_t                 *field;
+    ngx_http_academy_bounds_t  *bounds;
+
+    field = (ngx_msec_t *) (p + cmd->offset);
+
+    if (*field != NGX_CONF_UNSET_MSEC) {
+        return "is duplicate";
+    }
+
+    args = cf->args->elts;
+    bounds = cmd->post;
+
+    value = ngx_parse_time(&args[1], 0);
+
+    if (value == NGX_ERROR || value < bounds->min || value > bounds->max) {
+        return ngx_http_academy_allowed(cf, cmd, bounds->allowed);
+    }
+
+    *field = (ngx_msec_t) value;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_academy_size(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char  *p = conf;
+
+    size_t                     *field;
+    ssize_t                     value;
+    ngx_str_t                  *args;
+    ngx_http_academy_bounds_t  *bounds;
+
+    field = (size_t *) (p + cmd->offset);
+
+    if (*field != NGX_CONF_UNSET_SIZE) {
+        return "is duplicate";
+    }
+
+    args = cf->args->elts;
+    bounds = cmd->post;
+
+    value = ngx_parse_size(&args[1]);
+
+    if (value == NGX_ERROR || value < bounds->min || value > bounds->max) {
+        return ngx_http_academy_allowed(cf, cmd, bounds->allowed);
+    }
+
+    if (value > NGX_HTTP_ACADEMY_CLIENT_SIZE) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "value \"%V\" of \"%V\" is above 512k, where the "
+                           "event stream reader of the Python client ends: "
+                           "its agents cannot receive longer messages",
+                           &args[1], &cmd->name);
+    }
+
+    *field = (size_t) value;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_academy_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_academy_loc_conf_t  *alcf = conf;
+
+    ngx_str_t  *value;
+
+    if (alcf->auth != NGX_CONF_UNSET_UINT) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        alcf->auth = NGX_HTTP_ACADEMY_AUTH_OFF;
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strcmp(value[1].data, "variables") == 0) {
+        alcf->auth = NGX_HTTP_ACADEMY_AUTH_VARIABLES;
+        return NGX_CONF_OK;
+    }
+
+    return ngx_http_academy_allowed(cf, cmd, "\"off\" or \"variables\"");
+}
+
+
+static char *
+ngx_http_academy_allowed(ngx_conf_t *cf, ngx_command_t *cmd, char *allowed)
+{
+    ngx_str_t  *value;
+
+    value = cf->args->elts;
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid value \"%V\" in \"%V\" directive, "
+                       "it must be %s", &value[1], &cmd->name, allowed);
+
+    return NGX_CONF_ERROR;
+}
+
+
+static void *
+ngx_http_academy_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_http_academy_main_conf_t  *amcf;
+
+    amcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_academy_main_conf_t));
+    if (amcf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&amcf->exchanges, cf->pool, 4,
+                       sizeof(ngx_http_academy_exchange_t *))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return amcf;
+}
+
+
+static void *
+ngx_http_academy_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_http_academy_loc_conf_t  *conf;
+
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_http_academy_loc_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     conf->exchange = NULL;
+     *     conf->name = { 0, NULL };
+     *     conf->file = { 0, NULL };
+     *     conf->line = 0;
+     *     conf->prefix = 0;
+     *     conf->client_id = NULL;
+     *     conf->client_groups = NULL;
+     */
+
+    conf->listen_timeout = NGX_CONF_UNSET_MSEC;
+    conf->message_size = NGX_CONF_UNSET_SIZE;
+    conf->ping_interval = NGX_CONF_UNSET_MSEC;
+    conf->retry = NGX_CONF_UNSET_MSEC;
+    conf->auth = NGX_CONF_UNSET_UINT;
+    conf->verify_source = NGX_CONF_UNSET;
+
+    return conf;
+}
+
+
+static char *
+ngx_http_academy_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_academy_loc_conf_t  *prev = parent;
+    ngx_http_academy_loc_conf_t  *conf = child;
+
+    ngx_http_core_loc_conf_t  *clcf;
+
+    ngx_conf_merge_msec_value(conf->listen_timeout, prev->listen_timeout,
+                              60000);
+    ngx_conf_merge_size_value(conf->message_size, prev->message_size,
+                              NGX_HTTP_ACADEMY_CLIENT_SIZE);
+    ngx_conf_merge_msec_value(conf->ping_interval, prev->ping_interval, 15000);
+    ngx_conf_merge_msec_value(conf->retry, prev->retry, 100);
+    ngx_conf_merge_uint_value(conf->auth, prev->auth,
+                              NGX_HTTP_ACADEMY_AUTH_OFF);
+    ngx_conf_merge_value(conf->verify_source, prev->verify_source, 1);
+
+    if (conf->client_id == NULL) {
+        conf->client_id = prev->client_id;
+    }
+
+    if (conf->client_groups == NULL) {
+        conf->client_groups = prev->client_groups;
+    }
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    /* "if" and "limit_except" are the same location, others within are not */
+
+    if (conf->name.data == NULL && clcf->noname && prev->name.data) {
+        conf->name = prev->name;
+        conf->file = prev->file;
+        conf->line = prev->line;
+        conf->prefix = prev->prefix;
+
+        if (clcf->handler == NULL) {
+            clcf->handler = ngx_http_academy_handler;
+        }
+    }
+
+    if (conf->name.data) {
+        return ngx_http_academy_mount(cf, conf);
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_academy_mount(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
+{
+    size_t                         size;
+    ngx_http_core_loc_conf_t      *clcf;
+    ngx_http_academy_main_conf_t  *amcf;
+
+    amcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_academy_module);
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    conf->exchange = ngx_http_academy_exchange_find(amcf, &conf->name);
+
+    if (conf->exchange == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "unknown zone \"%V\" in \"academy_exchange\" directive "
+                      "in %V:%ui, it must be one that \"academy_zone\" names",
+                      &conf->name, &conf->file, conf->line);
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->auth == NGX_HTTP_ACADEMY_AUTH_VARIABLES) {
+
+        if (conf->client_id == NULL) {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "\"academy_auth variables\" needs "
+                          "\"academy_client_id\" for the exchange in %V:%ui",
+                          &conf->file, conf->line);
+            return NGX_CONF_ERROR;
+        }
+
+        if (clcf->satisfy == NGX_HTTP_SATISFY_ANY) {
+            ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                          "with \"satisfy any\" a client may come to the "
+                          "exchange in %V:%ui without having been verified: "
+                          "the value of \"academy_client_id\" must be empty "
+                          "then, which that of $remote_user is not",
+                          &conf->file, conf->line);
+        }
+    }
+
+    /*
+     * A user need not know how long the body of a request becomes.  With a
+     * Content-Length nginx takes no larger a buffer than that.
+     */
+
+    size = conf->message_size * NGX_HTTP_ACADEMY_ESCAPED
+           + NGX_HTTP_ACADEMY_AROUND;
+
+    if (clcf->client_max_body_size
+        && clcf->client_max_body_size < (off_t) size)
+    {
+        clcf->client_max_body_size = (off_t) size;
+    }
+
+    size = conf->message_size * NGX_HTTP_ACADEMY_BUFFERED
+           + NGX_HTTP_ACADEMY_AROUND;
+
+    clcf->client_body_buffer_size = ngx_max(clcf->client_body_buffer_size,
+                                            size);
+
+    /* an event stream ends cleanly whenever its connection does */
+
+    clcf->chunked_transfer_encoding = 0;
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_academy_init(ngx_conf_t *cf)
+{
+    ngx_http_handler_pt        *h;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    /*
+     * nginx runs the handlers of a phase from the last one to the first: as
+     * the first one it sees what auth_basic and auth_request came to
+     */
+
+    h = cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers.elts;
+
+    ngx_memmove(h + 1, h, (cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers.nelts
+                           - 1) * sizeof(ngx_http_handler_pt));
+
+    *h = ngx_http_academy_access_handler;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_academy_init_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                      i;
+    ngx_http_academy_exchange_t   **exchange;
+    ngx_http_academy_main_conf_t   *amcf;
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    amcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_academy_module);
+
+    if (amcf == NULL) {
+        return NGX_OK;
+    }
+
+    exchange = amcf->exchanges.elts;
+
+    for (i = 0; i < amcf->exchanges.nelts; i++) {
+        if (exchange[i]->store->init_worker(exchange[i], cycle) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_academy_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                      i;
+    ngx_http_academy_exchange_t   **exchange;
+    ngx_http_academy_main_conf_t   *amcf;
+
+    amcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_academy_module);
+
+    if (amcf == NULL) {
+        return;
+    }
+
+    exchange = amcf->exchanges.elts;
+
+    for (i = 0; i < amcf->exchanges.nelts; i++) {
+        exchange[i]->store->exit_worker(exchange[i], cycle);
+    }
+}

@@ -1,0 +1,70 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+#ifndef _NGX_HTTP_ACADEMY_MODULE_H_INCLUDED_
+#define _NGX_HTTP_ACADEMY_MODULE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include "ngx_http_academy_exchange.h"
+
+
+#define NGX_HTTP_ACADEMY_AUTH_OFF        0
+#define NGX_HTTP_ACADEMY_AUTH_VARIABLES  1
+
+
+typedef struct {
+    ngx_array_t                    exchanges;
+                                       /* of ngx_http_academy_exchange_t * */
+} ngx_http_academy_main_conf_t;
+
+
+typedef struct {
+    ngx_http_academy_exchange_t   *exchange;      /* NULL: not mounted here */
+    ngx_str_t                      name;
+    ngx_str_t                      file;          /* where it is mounted */
+    ngx_uint_t                     line;
+    size_t                         prefix;        /* bytes of URI before routes */
+
+    ngx_msec_t                     listen_timeout;
+    ngx_msec_t                     ping_interval; /* 0: none */
+    ngx_msec_t                     retry;
+    size_t                         message_size;
+
+    ngx_uint_t                     auth;
+    ngx_http_complex_value_t      *client_id;
+    ngx_http_complex_value_t      *client_groups;
+    ngx_flag_t                     verify_source;
+} ngx_http_academy_loc_conf_t;
+
+
+typedef struct ngx_http_academy_ctx_s    ngx_http_academy_ctx_t;
+typedef struct ngx_http_academy_route_s  ngx_http_academy_route_t;
+
+
+/* of a request on a location with an exchange */
+
+struct ngx_http_academy_ctx_s {
+    ngx_http_academy_caller_t      caller;
+    const ngx_http_academy_route_t  *route;
+
+    ngx_http_academy_call_t        call;
+    ngx_http_academy_delivery_t    delivery;      /* while it is answered */
+    ngx_event_t                   *timer;         /* of a poll */
+    ngx_msec_t                     timeout;
+    void                          *stream;
+
+    unsigned                       identified:1;  /* caller is known */
+    unsigned                       pending:1;     /* the call is the store's */
+};
+
+
+extern ngx_module_t  ngx_http_academy_module;
+
+
+#endif /* _NGX_HTTP_ACADEMY_MODULE_H_INCLUDED_ */

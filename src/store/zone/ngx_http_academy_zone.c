@@ -1,0 +1,450 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <sys/eventfd.h>
+#include <openssl/rand.h>
+#include "ngx_http_academy_zone.h"
+
+
+/*
+ * The zone as a whole: its directive's part, its first layout, its lock and
+ * its hash.
+ */
+
+
+/* slots: what design and measure ask for, and room for reloads with more */
+
+#define NGX_HTTP_ACADEMY_MIN_SLOTS  64
+
+/* a bucket for every so many bytes of the zone */
+
+#define NGX_HTTP_ACADEMY_BUCKET     1024
+#define NGX_HTTP_ACADEMY_CLASSES    16384
+
+
+static ngx_int_t ngx_http_academy_zone_init(ngx_shm_zone_t *shm_zone,
+    void *data);
+static ngx_int_t ngx_http_academy_zone_layout(ngx_http_academy_zone_t *zone,
+    ngx_uint_t nslots);
+static ngx_uint_t ngx_http_academy_zone_buckets(size_t size, size_t each);
+static ngx_int_t ngx_http_academy_bells_create(ngx_http_academy_zone_t *zone,
+    ngx_uint_t n);
+static ngx_int_t ngx_http_academy_bells_hold(ngx_http_academy_zone_t *zone);
+static void ngx_http_academy_bells_release(void *data);
+
+
+ngx_http_academy_store_t  ngx_http_academy_zone_store = {
+    ngx_http_academy_zone_create,
+    ngx_http_academy_zone_terminate,
+    ngx_http_academy_zone_status,
+    ngx_http_academy_zone_share,
+    ngx_http_academy_zone_shares,
+    ngx_http_academy_zone_unshare,
+    ngx_http_academy_zone_heartbeat,
+    ngx_http_academy_zone_beat,
+    ngx_http_academy_zone_stats,
+    ngx_http_academy_zone_discover,
+    ngx_http_academy_zone_put,
+    ngx_http_academy_zone_get,
+    ngx_http_academy_zone_cancel,
+    ngx_http_academy_zone_piece,
+    ngx_http_academy_zone_settle,
+    ngx_http_academy_zone_give_back,
+    ngx_http_academy_zone_init_worker,
+    ngx_http_academy_zone_exit_worker
+};
+
+
+ngx_http_academy_zone_t *
+ngx_http_academy_zone_add(ngx_conf_t *cf, ngx_str_t *name, size_t size,
+    void *tag)
+{
+    ngx_uint_t                i;
+    ngx_shm_zone_t           *shm_zone;
+    ngx_list_part_t          *part;
+    ngx_http_academy_zone_t  *zone;
+
+    /*
+     * nginx would quietly make a second, empty zone for the new workers and
+     * leave the old ones with the messages
+     */
+
+    if (cf->cycle->old_cycle) {
+        part = &cf->cycle->old_cycle->shared_memory.part;
+        shm_zone = part->elts;
+
+        for (i = 0; part; i++) {
+
+            if (i >= part->nelts) {
+                part = part->next;
+                if (part == NULL) {
+                    break;
+                }
+
+                shm_zone = part->elts;
+                i = (ngx_uint_t) -1;
+                continue;
+            }
+
+            if (shm_zone[i].tag != tag
+                || shm_zone[i].shm.size == size
+                || shm_zone[i].shm.name.len != name->len
+                || ngx_strncmp(shm_zone[i].shm.name.data, name->data,
+                               name->len)
+                   != 0)
+            {
+                continue;
+            }
+
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "the size of \"academy_zone\" zone \"%V\" "
+                               "cannot be changed from %uz to %uz bytes by "
+                               "a reload, only by a restart, which empties it",
+                               name, shm_zone[i].shm.size, size);
+            return NULL;
+        }
+    }
+
+    shm_zone = ngx_shared_memory_add(cf, name, size, tag);
+    if (shm_zone == NULL) {
+        return NULL;
+    }
+
+    if (shm_zone->data) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "duplicate \"academy_zone\" zone \"%V\", "
+                           "a zone may be given once", name);
+        return NULL;
+    }
+
+    zone = ngx_pcalloc(cf->pool, sizeof(ngx_http_academy_zone_t));
+    if (zone == NULL) {
+        return NULL;
+    }
+
+    zone->exchange.name = *name;
+    zone->exchange.store = &ngx_http_academy_zone_store;
+    zone->cycle = cf->cycle;
+    zone->shm_zone = shm_zone;
+
+    shm_zone->init = ngx_http_academy_zone_init;
+    shm_zone->data = zone;
+
+    return zone;
+}
+
+
+static ngx_int_t
+ngx_http_academy_zone_init(ngx_shm_zone_t *shm_zone, void *data)
+{
+    ngx_http_academy_zone_t  *ozone = data;
+
+    ngx_uint_t                nslots;
+    ngx_core_conf_t          *ccf;
+    ngx_http_academy_zone_t  *zone;
+
+    zone = shm_zone->data;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(zone->cycle->conf_ctx,
+                                           ngx_core_module);
+
+    /* old and new workers during a reload, twice over, and helpers */
+
+    nslots = 4 * ccf->worker_processes + 8;
+    nslots = ngx_max(nslots, NGX_HTTP_ACADEMY_MIN_SLOTS);
+    nslots = ngx_min(nslots, NGX_MAX_PROCESSES);
+
+    zone->shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
+
+    if (ozone) {
+        zone->sh = ozone->sh;
+        zone->bells = ozone->bells;
+
+        /* without a master process nobody starts a worker anew */
+
+        zone->worker = ozone->worker;
+
+        if (zone->worker) {
+            zone->worker->zone = zone;
+        }
+
+        if (nslots > zone->sh->nslots) {
+            ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
+                          "\"academy_zone\" zone \"%V\" was made for at most "
+                          "%ui worker processes: more need a restart",
+                          &shm_zone->shm.name, (zone->sh->nslots - 8) / 4);
+            return NGX_ERROR;
+        }
+
+        return ngx_http_academy_bells_hold(zone);
+    }
+
+    if (shm_zone->shm.exists) {
+        ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
+                      "\"academy_zone\" zone \"%V\" exists already",
+                      &shm_zone->shm.name);
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_academy_zone_layout(zone, nslots) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_academy_bells_create(zone, nslots);
+}
+
+
+static ngx_int_t
+ngx_http_academy_zone_layout(ngx_http_academy_zone_t *zone, ngx_uint_t nslots)
+{
+    size_t                       len, size;
+    ngx_uint_t                   i, n;
+    ngx_slab_pool_t             *shpool;
+    ngx_http_academy_zone_sh_t  *sh;
+
+    shpool = zone->shpool;
+    size = zone->shm_zone->shm.size;
+
+    len = sizeof(" in academy_zone \"\"") + zone->shm_zone->shm.name.len;
+
+    shpool->log_ctx = ngx_slab_alloc(shpool, len);
+    if (shpool->log_ctx == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_sprintf(shpool->log_ctx, " in academy_zone \"%V\"%Z",
+                &zone->shm_zone->shm.name);
+
+    sh = ngx_slab_calloc(shpool, sizeof(ngx_http_academy_zone_sh_t)
+                                 + nslots * sizeof(ngx_http_academy_slot_t));
+    if (sh == NULL) {
+        return NGX_ERROR;
+    }
+
+    n = ngx_http_academy_zone_buckets(size, NGX_HTTP_ACADEMY_BUCKET);
+    sh->mask = n - 1;
+
+    sh->mailboxes = ngx_slab_calloc(shpool, n * sizeof(void *));
+    sh->pendings = ngx_slab_calloc(shpool, n * sizeof(void *));
+
+    n = ngx_http_academy_zone_buckets(size, NGX_HTTP_ACADEMY_CLASSES);
+    sh->class_mask = n - 1;
+
+    sh->classes = ngx_slab_calloc(shpool, n * sizeof(void *));
+
+    if (sh->mailboxes == NULL || sh->pendings == NULL || sh->classes == NULL) {
+        return NGX_ERROR;
+    }
+
+    /* clients choose uids and class names: the hash's key must be a secret */
+
+    if (RAND_bytes((u_char *) sh->key, sizeof(sh->key)) != 1) {
+        ngx_log_error(NGX_LOG_EMERG, zone->shm_zone->shm.log, 0,
+                      "RAND_bytes() failed");
+        return NGX_ERROR;
+    }
+
+    ngx_queue_init(&sh->closing);
+
+    sh->nslots = nslots;
+
+    for (i = 0; i < nslots; i++) {
+        ngx_queue_init(&sh->slots[i].ready);
+        ngx_queue_init(&sh->slots[i].messages);
+    }
+
+    /* 1/32 of the zone, so that a full one can still be worked in */
+
+    sh->reserve = ngx_max(shpool->pfree / 32, 8);
+
+    shpool->log_nomem = 0;
+    shpool->data = sh;
+    zone->sh = sh;
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_academy_zone_buckets(size_t size, size_t each)
+{
+    ngx_uint_t  n;
+
+    for (n = 64; n * 2 * each <= size; n *= 2) { /* void */ }
+
+    return n;
+}
+
+
+static ngx_int_t
+ngx_http_academy_bells_create(ngx_http_academy_zone_t *zone, ngx_uint_t n)
+{
+    int                        fd;
+    ngx_log_t                 *log;
+    ngx_http_academy_bells_t  *bells;
+
+    log = zone->shm_zone->shm.log;
+
+    bells = ngx_calloc(sizeof(ngx_http_academy_bells_t) + n * sizeof(int), log);
+    if (bells == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (bells->n = 0; bells->n < n; bells->n++) {
+
+        fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
+
+        if (fd == -1) {
+            ngx_log_error(NGX_LOG_EMERG, log, ngx_errno,
+                          "eventfd() failed for \"academy_zone\" zone \"%V\"",
+                          &zone->shm_zone->shm.name);
+
+            bells->cycles = 1;
+            ngx_http_academy_bells_release(bells);
+            return NGX_ERROR;
+        }
+
+        bells->fd[bells->n] = fd;
+    }
+
+    zone->bells = bells;
+
+    if (ngx_http_academy_bells_hold(zone) != NGX_OK) {
+        bells->cycles = 1;
+        ngx_http_academy_bells_release(bells);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_academy_bells_hold(ngx_http_academy_zone_t *zone)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(zone->cycle->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    cln->handler = ngx_http_academy_bells_release;
+    cln->data = zone->bells;
+
+    zone->bells->cycles++;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_academy_bells_release(void *data)
+{
+    ngx_http_academy_bells_t  *bells = data;
+
+    ngx_uint_t  i;
+
+    if (--bells->cycles) {
+        return;
+    }
+
+    for (i = 0; i < bells->n; i++) {
+        (void) close(bells->fd[i]);
+    }
+
+    ngx_free(bells);
+}
+
+
+void
+ngx_http_academy_zone_lock(ngx_http_academy_zone_t *zone)
+{
+    ngx_shmtx_lock(&zone->shpool->mutex);
+}
+
+
+void
+ngx_http_academy_zone_unlock(ngx_http_academy_zone_t *zone)
+{
+    int                         fd;
+    uint64_t                    one;
+    ngx_uint_t                  i, n;
+    ngx_http_academy_worker_t  *worker;
+
+    ngx_shmtx_unlock(&zone->shpool->mutex);
+
+    worker = zone->worker;
+    n = worker->nring;
+    worker->nring = 0;
+
+    for (i = 0; i < n; i++) {
+
+        fd = zone->bells->fd[worker->ring[i]];
+        one = 1;
+
+        if (write(fd, &one, sizeof(one)) == -1) {
+            ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ngx_errno,
+                          "write() to eventfd %d of a worker failed", fd);
+        }
+    }
+}
+
+
+/*
+ * Folded multiplication with a secret key, as in wyhash by Wang Yi (public
+ * domain): 16 bytes a step.
+ */
+
+uint64_t
+ngx_http_academy_zone_hash(ngx_http_academy_zone_t *zone, u_char *p, size_t len,
+    uint64_t more)
+{
+    uint64_t     a, b, h;
+    __uint128_t  m;
+
+    h = zone->sh->key[0] ^ more ^ ((uint64_t) len << 32);
+
+    for ( ;; ) {
+        a = 0;
+        b = 0;
+
+        if (len >= 16) {
+            ngx_memcpy(&a, p, 8);
+            ngx_memcpy(&b, p + 8, 8);
+
+        } else if (len > 8) {
+            ngx_memcpy(&a, p, 8);
+            ngx_memcpy(&b, p + 8, len - 8);
+
+        } else {
+            ngx_memcpy(&a, p, len);
+        }
+
+        m = (__uint128_t) (a ^ h) * (b ^ zone->sh->key[1]);
+        h = (uint64_t) m ^ (uint64_t) (m >> 64);
+
+        if (len <= 16) {
+            return h;
+        }
+
+        p += 16;
+        len -= 16;
+    }
+}
+
+
+ngx_int_t
+ngx_http_academy_zone_done(ngx_http_academy_call_t *call,
+    ngx_http_academy_result_e result)
+{
+    call->result = result;
+    call->done(call);
+
+    return NGX_DONE;
+}

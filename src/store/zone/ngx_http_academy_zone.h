@@ -1,0 +1,361 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+#ifndef _NGX_HTTP_ACADEMY_ZONE_H_INCLUDED_
+#define _NGX_HTTP_ACADEMY_ZONE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include "ngx_http_academy_exchange.h"
+
+
+/*
+ * Mailboxes in shared memory.
+ *
+ * Everything in the zone is guarded by the mutex of its slab pool, the only
+ * one that nginx frees when its holder dies.  Inside, nothing is parsed,
+ * logged or written to a file descriptor, and no step grows with what a client
+ * may pile up: long work is cut in steps of NGX_HTTP_ACADEMY_STEP items.
+ *
+ *     bucket -> mailbox -> mailbox          by keyed hash of uid and role
+ *                  |-> message -> message   the queue, oldest first
+ *                  |-> pending, pending     requests it has not answered
+ *                  |-> waiting -> waiting   a worker each, of who listens
+ *                  |-> share -> share       groups
+ *                  `-> members              its places in the class index
+ *     bucket -> pending -> pending          by keyed hash of uid, role, tag
+ *     bucket -> class -> class              by keyed hash of the class name
+ *                  `-> block -> block       places of the class's agents
+ *     slot                                  a process each
+ *                  |-> waiting, waiting     its mailboxes with news
+ *                  `-> message, message     filled or leased by it
+ *
+ * Single links are what a crash leaves whole; the other links, tails and
+ * counters follow from them.  There is no pointer into a process in the zone.
+ */
+
+#define NGX_HTTP_ACADEMY_STEP      64
+
+/* the smallest zone: one message of the default limit fits in twice */
+#define NGX_HTTP_ACADEMY_MIN_ZONE  (2 * 1024 * 1024)
+
+
+typedef struct ngx_http_academy_zone_s         ngx_http_academy_zone_t;
+typedef struct ngx_http_academy_mailbox_s      ngx_http_academy_mailbox_t;
+typedef struct ngx_http_academy_message_s      ngx_http_academy_message_t;
+typedef struct ngx_http_academy_pending_s      ngx_http_academy_pending_t;
+typedef struct ngx_http_academy_waiting_s      ngx_http_academy_waiting_t;
+typedef struct ngx_http_academy_share_s        ngx_http_academy_share_t;
+typedef struct ngx_http_academy_class_s        ngx_http_academy_class_t;
+typedef struct ngx_http_academy_chunk_s        ngx_http_academy_chunk_t;
+typedef struct ngx_http_academy_block_s        ngx_http_academy_block_t;
+
+
+/* a piece of a message's text, which follows the structure */
+
+struct ngx_http_academy_chunk_s {
+    ngx_http_academy_chunk_t      *next;
+    size_t                         len;
+};
+
+
+struct ngx_http_academy_message_s {
+    ngx_http_academy_message_t    *next;      /* in the mailbox's queue */
+    ngx_queue_t                    slot;      /* while filled or leased */
+    ngx_http_academy_mailbox_t    *mailbox;
+    uint64_t                       seq;       /* order of acceptance */
+    ngx_http_academy_chunk_t      *chunks;    /* behind the inline text */
+    uint32_t                       size;      /* bytes of text */
+    uint32_t                       first;     /* of these, inline */
+    unsigned                       filling:1; /* in no mailbox yet */
+    unsigned                       notice:1;  /* part of a pending */
+};
+
+
+/*
+ * A request that its mailbox took in and has not answered.  When the mailbox
+ * is terminated it becomes the answer itself, a notice in the requester's
+ * queue: so that to terminate needs no memory.
+ */
+
+struct ngx_http_academy_pending_s {
+    ngx_http_academy_message_t     message;   /* the notice */
+    ngx_http_academy_pending_t    *next;      /* in the bucket */
+    ngx_queue_t                    queue;     /* in the mailbox, oldest first */
+    ngx_http_academy_mailbox_t    *mailbox;
+    ngx_http_academy_id_t          src;
+    ngx_http_academy_id_t          dest;
+    u_char                         tag[16];
+    u_char                         label[16];
+    u_char                         labeled;
+    u_char                         src_name_len;
+    u_char                         dest_name_len;
+    u_char                         names[1];  /* src's, dest's, as JSON */
+};
+
+
+/* callers of one process that wait at one mailbox */
+
+struct ngx_http_academy_waiting_s {
+    ngx_http_academy_waiting_t    *next;      /* in the mailbox */
+    ngx_queue_t                    ready;     /* in the slot */
+    ngx_http_academy_mailbox_t    *mailbox;
+    uint32_t                       count;
+    uint32_t                       generation;
+    uint16_t                       slot;
+    unsigned                       used:1;
+    unsigned                       woken:1;   /* in the slot's ready list */
+};
+
+
+struct ngx_http_academy_share_s {
+    ngx_http_academy_share_t      *next;
+    uint16_t                       len;
+    u_char                         group[1];
+};
+
+
+/* a place holds a mailbox, or the next free place with its lowest bit set */
+
+typedef uintptr_t                  ngx_http_academy_place_t;
+
+struct ngx_http_academy_block_s {
+    ngx_http_academy_block_t      *next;
+    ngx_uint_t                     n;
+    ngx_http_academy_place_t       places[1];
+};
+
+
+struct ngx_http_academy_class_s {
+    ngx_http_academy_class_t      *next;
+    uint64_t                       serial;    /* no other class ever had it */
+    ngx_http_academy_block_t      *blocks;
+    ngx_http_academy_block_t      *last;
+    ngx_http_academy_place_t       free;
+    ngx_uint_t                     used;      /* places ever used in last */
+    ngx_uint_t                     members;
+    uint16_t                       len;
+    u_char                         name[1];
+};
+
+
+typedef struct {
+    ngx_http_academy_class_t      *class;
+    ngx_http_academy_place_t      *place;
+} ngx_http_academy_member_t;
+
+
+struct ngx_http_academy_mailbox_s {
+    ngx_http_academy_mailbox_t    *next;
+    ngx_http_academy_id_t          id;
+    u_char                         terminated;
+    u_char                         closing;   /* in the closing queue */
+    u_char                         beaten;    /* heartbeat is set */
+    uint16_t                       owner_len;
+    uint16_t                       nmembers;
+
+    ngx_http_academy_message_t    *head;
+    ngx_http_academy_message_t    *tail;
+    ngx_uint_t                     queued;
+
+    ngx_queue_t                    pending;
+    ngx_uint_t                     npending;
+    ngx_uint_t                     outgoing;
+    ngx_uint_t                     completed;
+
+    ngx_msec_t                     heartbeat; /* monotonic, of this machine */
+
+    ngx_http_academy_share_t      *shares;
+    ngx_http_academy_member_t     *members;   /* most derived class first */
+
+    ngx_http_academy_waiting_t     waiting;   /* the first of its list */
+    ngx_queue_t                    close;
+
+    u_char                         owner[1];
+};
+
+
+typedef struct {
+    ngx_pid_t                      pid;       /* 0: free */
+    uint32_t                       generation;
+    ngx_uint_t                     nwaiting;  /* calls parked, for the reader */
+    ngx_queue_t                    ready;
+    ngx_queue_t                    messages;
+} ngx_http_academy_slot_t;
+
+
+typedef struct {
+    ngx_http_academy_mailbox_t   **mailboxes;
+    ngx_http_academy_pending_t   **pendings;
+    ngx_http_academy_class_t     **classes;
+    ngx_uint_t                     mask;      /* of mailboxes and pendings */
+    ngx_uint_t                     class_mask;
+    uint64_t                       key[2];    /* of the hashes */
+    uint64_t                       seq;
+    uint64_t                       serial;
+
+    ngx_queue_t                    closing;   /* mailboxes to wind up */
+    ngx_http_academy_message_t    *garbage;   /* dropped queues */
+
+    ngx_uint_t                     reserve;   /* pages */
+    ngx_uint_t                     nslots;
+    ngx_http_academy_slot_t        slots[1];
+} ngx_http_academy_zone_sh_t;
+
+
+/* the eventfds of a zone: as long as any cycle of this master has the zone */
+
+typedef struct {
+    ngx_uint_t                     cycles;
+    ngx_uint_t                     n;
+    int                            fd[1];
+} ngx_http_academy_bells_t;
+
+
+/* who waits here, by mailbox: lists in a table of a power of two */
+
+#define NGX_HTTP_ACADEMY_PARKED    4096
+
+
+/* what a zone has in one process; on the heap, where no cycle's end frees it */
+
+typedef struct {
+    ngx_http_academy_zone_t       *zone;
+    ngx_http_academy_slot_t       *slot;
+    uint16_t                       nslot;
+
+    ngx_connection_t              *bell;
+    ngx_event_t                    wake;      /* this slot has news */
+    ngx_event_t                    collect;   /* wind terminated ones up */
+    ngx_event_t                    sweep;     /* look for dead processes */
+
+    ngx_uint_t                     nring;
+    uint16_t                      *ring;      /* slots to ring on unlock */
+
+    ngx_queue_t                    parked[NGX_HTTP_ACADEMY_PARKED];
+} ngx_http_academy_worker_t;
+
+
+struct ngx_http_academy_zone_s {
+    ngx_http_academy_exchange_t    exchange;
+
+    ngx_cycle_t                   *cycle;
+    ngx_shm_zone_t                *shm_zone;
+    ngx_slab_pool_t               *shpool;
+    ngx_http_academy_zone_sh_t    *sh;
+    ngx_http_academy_bells_t      *bells;
+    ngx_http_academy_worker_t     *worker;
+};
+
+
+#define ngx_http_academy_zone_of(e)                                           \
+    ngx_queue_data(e, ngx_http_academy_zone_t, exchange)
+
+/* memory for clients' things only, for what the exchange itself needs: all */
+#define ngx_http_academy_zone_spare(zone, pages)                              \
+    ((zone)->shpool->pfree >= (zone)->sh->reserve + (pages))
+
+
+/* ngx_http_academy_zone.c */
+
+ngx_http_academy_zone_t *ngx_http_academy_zone_add(ngx_conf_t *cf,
+    ngx_str_t *name, size_t size, void *tag);
+
+void ngx_http_academy_zone_lock(ngx_http_academy_zone_t *zone);
+
+/* rings whom a section that ends here has woken */
+void ngx_http_academy_zone_unlock(ngx_http_academy_zone_t *zone);
+
+uint64_t ngx_http_academy_zone_hash(ngx_http_academy_zone_t *zone, u_char *p,
+    size_t len, uint64_t more);
+
+/* ends a call that was not parked */
+ngx_int_t ngx_http_academy_zone_done(ngx_http_academy_call_t *call,
+    ngx_http_academy_result_e result);
+
+
+/* ngx_http_academy_zone_mailbox.c; all within the lock but operations */
+
+ngx_http_academy_mailbox_t *ngx_http_academy_zone_find(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_id_t *id);
+ngx_uint_t ngx_http_academy_zone_permitted(ngx_http_academy_mailbox_t *mailbox,
+    ngx_http_academy_caller_t *caller);
+
+ngx_int_t ngx_http_academy_zone_create(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_zone_terminate(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_zone_status(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_zone_share(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_zone_shares(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_zone_unshare(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_zone_heartbeat(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_zone_beat(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_zone_stats(ngx_http_academy_call_t *call);
+
+
+/* ngx_http_academy_zone_message.c */
+
+ngx_int_t ngx_http_academy_zone_put(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_zone_piece(ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery, ngx_str_t *piece);
+void ngx_http_academy_zone_settle(ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery, ngx_uint_t n);
+void ngx_http_academy_zone_give_back(ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery, ngx_uint_t n);
+
+/* the text of a notice; it stands until the next one is written */
+void ngx_http_academy_zone_notice(ngx_http_academy_message_t *message,
+    ngx_str_t *text);
+
+/* within the lock */
+
+void ngx_http_academy_zone_message_free(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_message_t *message);
+void ngx_http_academy_zone_append(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_message_t *message);
+void ngx_http_academy_zone_lease(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_call_t *call);
+void ngx_http_academy_zone_return(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_message_t *message);
+
+/*
+ * Goes on with what terminated mailboxes left behind: at most
+ * NGX_HTTP_ACADEMY_STEP items.  Returns NGX_AGAIN if there is more.
+ */
+ngx_int_t ngx_http_academy_zone_collect(ngx_http_academy_zone_t *zone);
+
+
+/* ngx_http_academy_zone_class.c */
+
+/* NGX_OK, or NGX_ERROR without memory, with nothing changed */
+ngx_int_t ngx_http_academy_zone_join(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox, ngx_str_t *names, ngx_uint_t n);
+void ngx_http_academy_zone_leave(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox);
+ngx_int_t ngx_http_academy_zone_discover(ngx_http_academy_call_t *call);
+
+
+/* ngx_http_academy_zone_wait.c */
+
+ngx_int_t ngx_http_academy_zone_get(ngx_http_academy_call_t *call);
+void ngx_http_academy_zone_cancel(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_zone_init_worker(
+    ngx_http_academy_exchange_t *exchange, ngx_cycle_t *cycle);
+void ngx_http_academy_zone_exit_worker(ngx_http_academy_exchange_t *exchange,
+    ngx_cycle_t *cycle);
+
+/* within the lock: there is a message for one caller, or an end for all */
+void ngx_http_academy_zone_wake(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox);
+void ngx_http_academy_zone_wake_all(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox);
+
+
+extern ngx_http_academy_store_t  ngx_http_academy_zone_store;
+
+
+#endif /* _NGX_HTTP_ACADEMY_ZONE_H_INCLUDED_ */

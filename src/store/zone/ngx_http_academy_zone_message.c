@@ -1,0 +1,722 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include "ngx_http_academy_zone.h"
+
+
+/*
+ * Messages: their memory, their way into a mailbox and out of it, and the
+ * requests that wait for an answer.
+ *
+ * A message is a chain of pieces that the slab hands out without waste: above
+ * half a page it gives whole pages only, and of those any one will do, so that
+ * a large message finds room as long as there is enough of it anywhere.
+ */
+
+
+/* copied within the lock; what is larger is copied between two sections */
+
+#define NGX_HTTP_ACADEMY_COPY        4096
+
+/* a longer name of an entity comes as null in a notice */
+
+#define NGX_HTTP_ACADEMY_MAX_NAME    255
+
+/* a notice: fixed text, four UUIDs, a tag, a label, three names */
+
+#define NGX_HTTP_ACADEMY_NOTICE_LEN  (512 + 6 * NGX_HTTP_ACADEMY_UUID_LEN     \
+                                      + 3 * NGX_HTTP_ACADEMY_MAX_NAME)
+
+
+static ngx_http_academy_result_e ngx_http_academy_zone_check(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
+    ngx_http_academy_mailbox_t **dest, ngx_http_academy_mailbox_t **src);
+static ngx_http_academy_result_e ngx_http_academy_zone_commit(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
+    ngx_http_academy_mailbox_t *dest, ngx_http_academy_mailbox_t *src,
+    ngx_http_academy_message_t *message);
+static size_t ngx_http_academy_zone_fit(size_t need);
+static ngx_http_academy_message_t *ngx_http_academy_zone_message_alloc(
+    ngx_http_academy_zone_t *zone, size_t size);
+static void ngx_http_academy_zone_message_fill(
+    ngx_http_academy_message_t *message, u_char *p);
+static ngx_http_academy_pending_t **ngx_http_academy_zone_pending_link(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_id_t *id, u_char *tag);
+static ngx_http_academy_pending_t *ngx_http_academy_zone_pending_add(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_mailbox_t *mailbox,
+    ngx_http_academy_envelope_t *env);
+static void ngx_http_academy_zone_pending_unlink(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_pending_t **link);
+static void ngx_http_academy_zone_notify(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_pending_t *pending);
+static u_char *ngx_http_academy_zone_print_id(u_char *p,
+    ngx_http_academy_id_t *id, u_char *name, size_t len);
+
+
+ngx_int_t
+ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
+{
+    ngx_queue_t                  *messages;
+    ngx_http_academy_zone_t      *zone;
+    ngx_http_academy_result_e     result;
+    ngx_http_academy_mailbox_t   *dest, *src;
+    ngx_http_academy_message_t   *message;
+    ngx_http_academy_envelope_t  *env;
+
+    zone = ngx_http_academy_zone_of(call->exchange);
+    env = call->in.envelope;
+    messages = &zone->worker->slot->messages;
+
+    ngx_http_academy_zone_lock(zone);
+
+    result = ngx_http_academy_zone_check(zone, call, &dest, &src);
+    if (result != NGX_HTTP_ACADEMY_OK) {
+        goto done;
+    }
+
+    message = ngx_http_academy_zone_message_alloc(zone, env->json.len);
+    if (message == NULL) {
+        result = NGX_HTTP_ACADEMY_FULL;
+        goto done;
+    }
+
+    if (env->json.len <= NGX_HTTP_ACADEMY_COPY) {
+        ngx_http_academy_zone_message_fill(message, env->json.data);
+
+    } else {
+
+        /* found and freed by whoever cleans up, should this process die */
+
+        message->filling = 1;
+        ngx_queue_insert_tail(messages, &message->slot);
+
+        ngx_http_academy_zone_unlock(zone);
+
+        ngx_http_academy_zone_message_fill(message, env->json.data);
+
+        ngx_http_academy_zone_lock(zone);
+
+        ngx_queue_remove(&message->slot);
+        message->filling = 0;
+
+        result = ngx_http_academy_zone_check(zone, call, &dest, &src);
+        if (result != NGX_HTTP_ACADEMY_OK) {
+            ngx_http_academy_zone_message_free(zone, message);
+            goto done;
+        }
+    }
+
+    result = ngx_http_academy_zone_commit(zone, call, dest, src, message);
+
+    if (result != NGX_HTTP_ACADEMY_OK) {
+        ngx_http_academy_zone_message_free(zone, message);
+    }
+
+done:
+
+    ngx_http_academy_zone_unlock(zone);
+
+    return ngx_http_academy_zone_done(call, result);
+}
+
+
+static ngx_http_academy_result_e
+ngx_http_academy_zone_check(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_call_t *call, ngx_http_academy_mailbox_t **dest,
+    ngx_http_academy_mailbox_t **src)
+{
+    ngx_http_academy_envelope_t  *env;
+
+    env = call->in.envelope;
+
+    *dest = ngx_http_academy_zone_find(zone, &env->dest.id);
+    *src = ngx_http_academy_zone_find(zone, &env->src.id);
+
+    if (*dest && !ngx_http_academy_zone_permitted(*dest, call->caller)) {
+        return NGX_HTTP_ACADEMY_FORBIDDEN;
+    }
+
+    if (*src && !ngx_http_academy_zone_permitted(*src, call->caller)) {
+
+        if (call->verify_source) {
+            return NGX_HTTP_ACADEMY_FORBIDDEN;
+        }
+
+        /* its figures and its heartbeat are not this caller's to move */
+
+        *src = NULL;
+    }
+
+    if (*dest == NULL) {
+        return NGX_HTTP_ACADEMY_MISSING;
+    }
+
+    return (*dest)->terminated ? NGX_HTTP_ACADEMY_TERMINATED
+                               : NGX_HTTP_ACADEMY_OK;
+}
+
+
+static ngx_http_academy_result_e
+ngx_http_academy_zone_commit(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_call_t *call, ngx_http_academy_mailbox_t *dest,
+    ngx_http_academy_mailbox_t *src, ngx_http_academy_message_t *message)
+{
+    ngx_http_academy_pending_t   *pending, **link;
+    ngx_http_academy_envelope_t  *env;
+
+    env = call->in.envelope;
+
+    if (env->request) {
+        if (ngx_http_academy_zone_pending_add(zone, dest, env) == NULL) {
+            return NGX_HTTP_ACADEMY_FULL;
+        }
+
+        if (src) {
+            src->outgoing++;
+        }
+
+    } else if (src) {
+        link = ngx_http_academy_zone_pending_link(zone, &env->src.id,
+                                                  env->tag);
+        pending = *link;
+
+        if (pending) {
+            ngx_http_academy_zone_pending_unlink(zone, link);
+            ngx_slab_free_locked(zone->shpool, pending);
+            src->completed++;
+        }
+    }
+
+    if (src) {
+        src->heartbeat = ngx_current_msec;
+        src->beaten = 1;
+    }
+
+    ngx_http_academy_zone_append(zone, dest, message);
+
+    return NGX_HTTP_ACADEMY_OK;
+}
+
+
+void
+ngx_http_academy_zone_append(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_message_t *message)
+{
+    message->next = NULL;
+    message->mailbox = mailbox;
+    message->seq = ++zone->sh->seq;
+
+    if (mailbox->head) {
+        mailbox->tail->next = message;
+
+    } else {
+        mailbox->head = message;
+    }
+
+    mailbox->tail = message;
+    mailbox->queued++;
+
+    ngx_http_academy_zone_wake(zone, mailbox);
+}
+
+
+void
+ngx_http_academy_zone_lease(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_call_t *call)
+{
+    ngx_http_academy_message_t   *message;
+    ngx_http_academy_delivery_t  *delivery;
+
+    message = mailbox->head;
+
+    ngx_queue_insert_tail(&zone->worker->slot->messages, &message->slot);
+
+    mailbox->head = message->next;
+    mailbox->queued--;
+
+    mailbox->heartbeat = ngx_current_msec;
+    mailbox->beaten = 1;
+
+    delivery = &call->out.delivery;
+    delivery->message = message;
+    delivery->next = message;
+    delivery->size = message->size;
+}
+
+
+void
+ngx_http_academy_zone_return(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_message_t *message)
+{
+    ngx_http_academy_mailbox_t  *mailbox;
+    ngx_http_academy_message_t **link;
+
+    mailbox = message->mailbox;
+
+    ngx_queue_remove(&message->slot);
+
+    if (message->filling || mailbox->terminated) {
+        ngx_http_academy_zone_message_free(zone, message);
+        return;
+    }
+
+    /* only what was leased and returned as well can be older */
+
+    for (link = &mailbox->head; *link; link = &(*link)->next) {
+        if ((*link)->seq > message->seq) {
+            break;
+        }
+    }
+
+    if (*link == NULL) {
+        mailbox->tail = message;
+    }
+
+    message->next = *link;
+    *link = message;
+
+    mailbox->queued++;
+
+    ngx_http_academy_zone_wake(zone, mailbox);
+}
+
+
+void
+ngx_http_academy_zone_settle(ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery, ngx_uint_t n)
+{
+    ngx_uint_t                   i;
+    ngx_http_academy_zone_t     *zone;
+    ngx_http_academy_message_t  *message;
+
+    zone = ngx_http_academy_zone_of(exchange);
+
+    ngx_http_academy_zone_lock(zone);
+
+    for (i = 0; i < n; i++) {
+        message = delivery[i].message;
+        ngx_queue_remove(&message->slot);
+        ngx_http_academy_zone_message_free(zone, message);
+    }
+
+    ngx_http_academy_zone_unlock(zone);
+}
+
+
+void
+ngx_http_academy_zone_give_back(ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery, ngx_uint_t n)
+{
+    ngx_http_academy_zone_t  *zone;
+
+    zone = ngx_http_academy_zone_of(exchange);
+
+    ngx_http_academy_zone_lock(zone);
+
+    while (n--) {
+        ngx_http_academy_zone_return(zone, delivery[n].message);
+    }
+
+    ngx_http_academy_zone_unlock(zone);
+}
+
+
+/* the slab's size of the next piece of a message of which need bytes remain */
+
+static size_t
+ngx_http_academy_zone_fit(size_t need)
+{
+    size_t  size;
+
+    if (need >= ngx_pagesize) {
+        return ngx_pagesize;
+    }
+
+    for (size = 64; size < need; size *= 2) { /* void */ }
+
+    /* with less than 5/8 of it used, half of it and another piece is better */
+
+    return (size > 64 && need * 8 < size * 5) ? size / 2 : size;
+}
+
+
+static ngx_http_academy_message_t *
+ngx_http_academy_zone_message_alloc(ngx_http_academy_zone_t *zone, size_t size)
+{
+    size_t                        n, head;
+    ngx_http_academy_chunk_t     *chunk, **last;
+    ngx_http_academy_message_t   *message;
+
+    if (!ngx_http_academy_zone_spare(zone, size / ngx_pagesize + 2)) {
+        return NULL;
+    }
+
+    head = sizeof(ngx_http_academy_message_t);
+    n = ngx_http_academy_zone_fit(head + size);
+
+    message = ngx_slab_alloc_locked(zone->shpool, n);
+    if (message == NULL) {
+        return NULL;
+    }
+
+    ngx_memzero(message, head);
+
+    message->size = (uint32_t) size;
+    message->first = (uint32_t) ngx_min(n - head, size);
+
+    size -= message->first;
+    last = &message->chunks;
+    head = sizeof(ngx_http_academy_chunk_t);
+
+    while (size) {
+        n = ngx_http_academy_zone_fit(head + size);
+
+        chunk = ngx_slab_alloc_locked(zone->shpool, n);
+        if (chunk == NULL) {
+            ngx_http_academy_zone_message_free(zone, message);
+            return NULL;
+        }
+
+        chunk->next = NULL;
+        chunk->len = ngx_min(n - head, size);
+
+        *last = chunk;
+        last = &chunk->next;
+
+        size -= chunk->len;
+    }
+
+    return message;
+}
+
+
+static void
+ngx_http_academy_zone_message_fill(ngx_http_academy_message_t *message,
+    u_char *p)
+{
+    ngx_http_academy_chunk_t  *chunk;
+
+    ngx_memcpy((u_char *) message + sizeof(ngx_http_academy_message_t), p,
+               message->first);
+    p += message->first;
+
+    for (chunk = message->chunks; chunk; chunk = chunk->next) {
+        ngx_memcpy((u_char *) chunk + sizeof(ngx_http_academy_chunk_t), p,
+                   chunk->len);
+        p += chunk->len;
+    }
+}
+
+
+void
+ngx_http_academy_zone_message_free(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_message_t *message)
+{
+    ngx_http_academy_chunk_t  *chunk, *next;
+
+    for (chunk = message->chunks; chunk; chunk = next) {
+        next = chunk->next;
+        ngx_slab_free_locked(zone->shpool, chunk);
+    }
+
+    /* a notice is the first member of its pending */
+
+    ngx_slab_free_locked(zone->shpool, message);
+}
+
+
+static ngx_http_academy_pending_t **
+ngx_http_academy_zone_pending_link(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_id_t *id, u_char *tag)
+{
+    uint64_t                      hash, more;
+    ngx_http_academy_pending_t  **link;
+
+    more = ngx_http_academy_zone_hash(zone, id->uid, 16, id->role);
+    hash = ngx_http_academy_zone_hash(zone, tag, 16, more);
+
+    link = &zone->sh->pendings[hash & zone->sh->mask];
+
+    while (*link
+           && (!ngx_http_academy_id_eq(&(*link)->mailbox->id, id)
+               || ngx_memcmp((*link)->tag, tag, 16) != 0))
+    {
+        link = &(*link)->next;
+    }
+
+    return link;
+}
+
+
+static ngx_http_academy_pending_t *
+ngx_http_academy_zone_pending_add(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_envelope_t *env)
+{
+    size_t                        src_len, dest_len;
+    u_char                       *p;
+    ngx_http_academy_pending_t   *pending, *old, **link;
+
+    src_len = env->src.name.len;
+    src_len = (src_len > NGX_HTTP_ACADEMY_MAX_NAME) ? 0 : src_len;
+
+    dest_len = env->dest.name.len;
+    dest_len = (dest_len > NGX_HTTP_ACADEMY_MAX_NAME) ? 0 : dest_len;
+
+    pending = ngx_slab_calloc_locked(zone->shpool,
+                                  offsetof(ngx_http_academy_pending_t, names)
+                                  + src_len + dest_len);
+    if (pending == NULL) {
+        return NULL;
+    }
+
+    pending->mailbox = mailbox;
+    pending->src = env->src.id;
+    pending->dest = env->dest.id;
+    ngx_memcpy(pending->tag, env->tag, 16);
+
+    if (env->labeled) {
+        pending->labeled = 1;
+        ngx_memcpy(pending->label, env->label, 16);
+    }
+
+    pending->src_name_len = (u_char) src_len;
+    pending->dest_name_len = (u_char) dest_len;
+
+    p = ngx_cpymem(pending->names, env->src.name.data, src_len);
+    ngx_memcpy(p, env->dest.name.data, dest_len);
+
+    /* the same tag again stands for the later request, as in a dictionary */
+
+    link = ngx_http_academy_zone_pending_link(zone, &mailbox->id, env->tag);
+    old = *link;
+
+    if (old) {
+        ngx_http_academy_zone_pending_unlink(zone, link);
+        ngx_slab_free_locked(zone->shpool, old);
+    }
+
+    pending->next = *link;
+    *link = pending;
+
+    ngx_queue_insert_tail(&mailbox->pending, &pending->queue);
+    mailbox->npending++;
+
+    return pending;
+}
+
+
+static void
+ngx_http_academy_zone_pending_unlink(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_pending_t **link)
+{
+    ngx_http_academy_pending_t  *pending;
+
+    pending = *link;
+    *link = pending->next;
+
+    ngx_queue_remove(&pending->queue);
+    pending->mailbox->npending--;
+}
+
+
+ngx_int_t
+ngx_http_academy_zone_collect(ngx_http_academy_zone_t *zone)
+{
+    ngx_uint_t                    n;
+    ngx_queue_t                  *q;
+    ngx_http_academy_mailbox_t   *mailbox;
+    ngx_http_academy_message_t   *message;
+    ngx_http_academy_pending_t   *pending, **link;
+    ngx_http_academy_zone_sh_t   *sh;
+
+    sh = zone->sh;
+
+    for (n = 0; n < NGX_HTTP_ACADEMY_STEP; n++) {
+
+        message = sh->garbage;
+
+        if (message) {
+            sh->garbage = message->next;
+            ngx_http_academy_zone_message_free(zone, message);
+            continue;
+        }
+
+        if (ngx_queue_empty(&sh->closing)) {
+            return NGX_OK;
+        }
+
+        q = ngx_queue_head(&sh->closing);
+        mailbox = ngx_queue_data(q, ngx_http_academy_mailbox_t, close);
+
+        if (mailbox->head) {
+            mailbox->tail->next = sh->garbage;
+            sh->garbage = mailbox->head;
+            mailbox->head = NULL;
+            mailbox->queued = 0;
+            continue;
+        }
+
+        if (ngx_queue_empty(&mailbox->pending)) {
+            ngx_queue_remove(q);
+            mailbox->closing = 0;
+            continue;
+        }
+
+        q = ngx_queue_head(&mailbox->pending);
+        pending = ngx_queue_data(q, ngx_http_academy_pending_t, queue);
+
+        link = ngx_http_academy_zone_pending_link(zone, &mailbox->id,
+                                                  pending->tag);
+
+        ngx_http_academy_zone_pending_unlink(zone, link);
+        ngx_http_academy_zone_notify(zone, pending);
+    }
+
+    return NGX_AGAIN;
+}
+
+
+/* the exchange answers in the place of a terminated mailbox */
+
+static void
+ngx_http_academy_zone_notify(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_pending_t *pending)
+{
+    ngx_http_academy_mailbox_t  *mailbox;
+
+    mailbox = ngx_http_academy_zone_find(zone, &pending->src);
+
+    if (mailbox == NULL || mailbox->terminated) {
+        ngx_slab_free_locked(zone->shpool, pending);
+        return;
+    }
+
+    pending->message.notice = 1;
+    ngx_http_academy_zone_append(zone, mailbox, &pending->message);
+}
+
+
+ngx_int_t
+ngx_http_academy_zone_piece(ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery, ngx_str_t *piece)
+{
+    ngx_http_academy_chunk_t    *chunk;
+    ngx_http_academy_message_t  *message;
+
+    message = delivery->message;
+
+    if (delivery->next == message) {
+        delivery->next = message->chunks;
+
+        if (message->notice) {
+            ngx_http_academy_zone_notice(message, piece);
+            return NGX_OK;
+        }
+
+        piece->len = message->first;
+        piece->data = (u_char *) message + sizeof(ngx_http_academy_message_t);
+        return NGX_OK;
+    }
+
+    chunk = delivery->next;
+
+    if (chunk == NULL) {
+        return NGX_DONE;
+    }
+
+    delivery->next = chunk->next;
+
+    piece->len = chunk->len;
+    piece->data = (u_char *) chunk + sizeof(ngx_http_academy_chunk_t);
+
+    return NGX_OK;
+}
+
+
+/* the text of a notice, which stands until the next one is written */
+
+void
+ngx_http_academy_zone_notice(ngx_http_academy_message_t *message,
+    ngx_str_t *text)
+{
+    u_char                      *p, *src, *dest;
+    ngx_http_academy_pending_t  *pending;
+
+    static u_char                notice[NGX_HTTP_ACADEMY_NOTICE_LEN];
+
+    pending = (ngx_http_academy_pending_t *) message;
+    src = pending->names;
+    dest = pending->names + pending->src_name_len;
+
+    p = ngx_cpymem(notice, "{\"header\":{\"src\":",
+                   sizeof("{\"header\":{\"src\":") - 1);
+    p = ngx_http_academy_zone_print_id(p, &pending->dest, dest,
+                                       pending->dest_name_len);
+
+    p = ngx_cpymem(p, ",\"dest\":", sizeof(",\"dest\":") - 1);
+    p = ngx_http_academy_zone_print_id(p, &pending->src, src,
+                                       pending->src_name_len);
+
+    p = ngx_cpymem(p, ",\"tag\":\"", sizeof(",\"tag\":\"") - 1);
+    p = ngx_http_academy_uuid_print(p, pending->tag);
+
+    p = ngx_cpymem(p, "\",\"label\":", sizeof("\",\"label\":") - 1);
+
+    if (pending->labeled) {
+        *p++ = '"';
+        p = ngx_http_academy_uuid_print(p, pending->label);
+        *p++ = '"';
+
+    } else {
+        p = ngx_cpymem(p, "null", sizeof("null") - 1);
+    }
+
+    /* the fields and the values of academy-py 1.0.0, which 0.5.0 reads too */
+
+    p = ngx_cpymem(p, ",\"kind\":\"response\",\"protocol_version\":\"1.1\","
+                      "\"academy_version\":\"1.0.0\"},\"body\":{\"kind\":"
+                      "\"academy-error-response\",\"error_code\":0,"
+                      "\"mailbox_id\":",
+                   sizeof(",\"kind\":\"response\",\"protocol_version\":\"1.1\","
+                      "\"academy_version\":\"1.0.0\"},\"body\":{\"kind\":"
+                      "\"academy-error-response\",\"error_code\":0,"
+                      "\"mailbox_id\":") - 1);
+
+    p = ngx_http_academy_zone_print_id(p, &pending->dest, dest,
+                                       pending->dest_name_len);
+    *p++ = '}';
+    *p++ = '}';
+
+    text->data = notice;
+    text->len = p - notice;
+}
+
+
+static u_char *
+ngx_http_academy_zone_print_id(u_char *p, ngx_http_academy_id_t *id,
+    u_char *name, size_t len)
+{
+    p = ngx_cpymem(p, "{\"uid\":\"", sizeof("{\"uid\":\"") - 1);
+    p = ngx_http_academy_uuid_print(p, id->uid);
+    p = ngx_cpymem(p, "\",\"name\":", sizeof("\",\"name\":") - 1);
+
+    if (len) {
+        p = ngx_cpymem(p, name, len);
+
+    } else {
+        p = ngx_cpymem(p, "null", sizeof("null") - 1);
+    }
+
+    if (id->role == NGX_HTTP_ACADEMY_USER) {
+        return ngx_cpymem(p, ",\"role\":\"user\"}",
+                          sizeof(",\"role\":\"user\"}") - 1);
+    }
+
+    return ngx_cpymem(p, ",\"role\":\"agent\"}",
+                      sizeof(",\"role\":\"agent\"}") - 1);
+}
