@@ -393,7 +393,10 @@ exit($$status & 127 ? 128 + ($$status & 127) : $$status >> 8);
 endef
 export FOREGROUND
 
-URL := http://127.0.0.1:8700
+comma := ,
+URL_tls := --cacert build/run/cert.pem https://localhost:8700
+URL_reverse-proxy := http://127.0.0.1:8700/exchange
+URL := $(or $(URL_$(basename $(notdir $(CONF)))),http://127.0.0.1:8700)
 
 define TRY
 
@@ -401,9 +404,9 @@ Serving $(CONF) on 127.0.0.1:8700; ctrl-C ends it.
 Try in a second terminal:
 
   curl -X GET -d '{"agent": "any", "allow_subclasses": true}' $(URL)/discover
-
-  make agent          (first_agent.py, the ten lines from README.md)
-
+$(if $(filter %minimal.conf,$(CONF)),
+  make agent          (first_agent.py$(comma) the ten lines from README.md)
+)
 Warnings and errors follow here; requests are in build/run/access.log.
 
 endef
@@ -488,7 +491,7 @@ test: build/.deps-test
 	mkdir -p build/test
 	$(MAKE) --no-print-directory test-builds
 	for step in $(STEPS); do
-		$(MAKE) --no-print-directory -j1 test-$$step || true
+		$(MAKE) --no-print-directory test-$$step || true
 	done
 	$(MAKE) --no-print-directory test-summary
 

@@ -81,7 +81,7 @@ ngx_http_academy_identify(ngx_http_request_t *r, ngx_http_academy_ctx_t *ctx)
     caller = &ctx->caller;
 
     if (alcf->auth == NGX_HTTP_ACADEMY_AUTH_OFF) {
-        ngx_str_null(&caller->id);
+        ngx_str_set(&caller->id, "");
         ctx->identified = 1;
         return NGX_OK;
     }

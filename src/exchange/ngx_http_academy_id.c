@@ -24,7 +24,18 @@
 #define NGX_HTTP_ACADEMY_UUID_URN  "urn:uuid:"
 
 
-static ngx_uint_t ngx_http_academy_uuid_hex(u_char c);
+/* a hexadecimal digit's value, and a bit that says that it is one */
+
+#define NGX_HTTP_ACADEMY_UUID_DIGIT  0x10
+
+static const u_char  ngx_http_academy_uuid_digits[256] = {
+    ['0'] = 0x10, ['1'] = 0x11, ['2'] = 0x12, ['3'] = 0x13, ['4'] = 0x14,
+    ['5'] = 0x15, ['6'] = 0x16, ['7'] = 0x17, ['8'] = 0x18, ['9'] = 0x19,
+    ['a'] = 0x1a, ['b'] = 0x1b, ['c'] = 0x1c,
+    ['d'] = 0x1d, ['e'] = 0x1e, ['f'] = 0x1f,
+    ['A'] = 0x1a, ['B'] = 0x1b, ['C'] = 0x1c,
+    ['D'] = 0x1d, ['E'] = 0x1e, ['F'] = 0x1f
+};
 
 
 /* where the 16 bytes start in the hyphenated form */
@@ -37,7 +48,7 @@ static const u_char  ngx_http_academy_uuid_offsets[16] = {
 ngx_int_t
 ngx_http_academy_uuid_parse(u_char *p, size_t len, u_char uid[16])
 {
-    ngx_uint_t  i, hyphens, bad, high, low;
+    ngx_uint_t  i, n, hyphens, digits, high, low;
 
     hyphens = 1;
 
@@ -79,18 +90,19 @@ ngx_http_academy_uuid_parse(u_char *p, size_t len, u_char uid[16])
         return NGX_ERROR;
     }
 
-    bad = 0;
+    digits = NGX_HTTP_ACADEMY_UUID_DIGIT;
 
     for (i = 0; i < 16; i++) {
-        high = hyphens ? ngx_http_academy_uuid_offsets[i] : 2 * i;
-        low = ngx_http_academy_uuid_hex(p[high + 1]);
-        high = ngx_http_academy_uuid_hex(p[high]);
+        n = hyphens ? ngx_http_academy_uuid_offsets[i] : 2 * i;
 
-        bad |= high | low;
-        uid[i] = (u_char) (high << 4 | low);
+        high = ngx_http_academy_uuid_digits[p[n]];
+        low = ngx_http_academy_uuid_digits[p[n + 1]];
+
+        digits &= high & low;
+        uid[i] = (u_char) (high << 4 | (low & 0x0f));
     }
 
-    return bad > 15 ? NGX_ERROR : NGX_OK;
+    return digits ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -111,23 +123,4 @@ ngx_http_academy_uuid_print(u_char *p, u_char uid[16])
     }
 
     return p;
-}
-
-
-/* the digit's value, or 16 if it is none */
-
-static ngx_uint_t
-ngx_http_academy_uuid_hex(u_char c)
-{
-    u_char  d;
-
-    d = (u_char) (c - '0');
-
-    if (d < 10) {
-        return d;
-    }
-
-    d = (u_char) ((c | 0x20) - 'a');
-
-    return d < 6 ? d + 10U : 16;
 }
