@@ -29,8 +29,10 @@
 #define NGX_HTTP_ACADEMY_MASK_FULL         0xffff
 
 #define ngx_http_academy_mask_first(mask)  ((size_t) __builtin_ctz(mask))
-#define ngx_http_academy_mask_from(mask, n)                                   \
-    ((mask) & ~(ngx_http_academy_mask_t) 0 << (n))
+#define ngx_http_academy_mask_from(mask, n)  ((mask) & 0xffffffff << (n))
+#define ngx_http_academy_mask_rest(mask)   ((mask) & ((mask) - 1))
+#define ngx_http_academy_mask_next(mask)   ((mask) << 1 & 0xffff)
+#define ngx_http_academy_mask_last(mask)   ((mask) & 0x8000)
 
 
 typedef __m128i   ngx_http_academy_block_t;
@@ -110,13 +112,24 @@ ngx_http_academy_block_count(ngx_http_academy_block_t marked)
 #define NGX_HTTP_ACADEMY_MASK_FULL         0x8080808080808080ull
 
 #if (NGX_HAVE_LITTLE_ENDIAN)
+
 #define ngx_http_academy_mask_first(mask)  ((size_t) __builtin_ctzll(mask) / 8)
 #define ngx_http_academy_mask_from(mask, n)                                   \
-    ((n) < 8 ? (mask) & ~(ngx_http_academy_mask_t) 0 << 8 * (n) : 0)
+    ((n) < 8 ? (mask) & ~(uint64_t) 0 << 8 * (n) : 0)
+#define ngx_http_academy_mask_rest(mask)   ((mask) & ((mask) - 1))
+#define ngx_http_academy_mask_next(mask)   ((mask) << 8)
+#define ngx_http_academy_mask_last(mask)   ((mask) & (uint64_t) 0x80 << 56)
+
 #else
+
 #define ngx_http_academy_mask_first(mask)  ((size_t) __builtin_clzll(mask) / 8)
 #define ngx_http_academy_mask_from(mask, n)                                   \
-    ((n) < 8 ? (mask) & ~(ngx_http_academy_mask_t) 0 >> 8 * (n) : 0)
+    ((n) < 8 ? (mask) & ~(uint64_t) 0 >> 8 * (n) : 0)
+#define ngx_http_academy_mask_rest(mask)                                      \
+    ngx_http_academy_mask_from(mask, ngx_http_academy_mask_first(mask) + 1)
+#define ngx_http_academy_mask_next(mask)   ((mask) >> 8)
+#define ngx_http_academy_mask_last(mask)   ((mask) & 0x80)
+
 #endif
 
 

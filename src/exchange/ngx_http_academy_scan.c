@@ -46,6 +46,7 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
+#include "ngx_http_academy_utf8.h"
 #include "ngx_http_academy_block.h"
 #include "ngx_http_academy_scan.h"
 
@@ -56,6 +57,7 @@
 
 
 typedef struct {
+    u_char                           *start;
     u_char                           *end;
     ngx_uint_t                        depth;     /* open containers */
     ngx_uint_t                        rewrite;   /* white space to blanks */
@@ -73,11 +75,16 @@ typedef struct {
 } ngx_http_academy_scan_string_t;
 
 
-/* the names met so far in one object, by their hashes */
+/*
+ * The names met so far in one object: those in its table, a bit each, and the
+ * others by a hash
+ */
 
 typedef struct {
+    ngx_uint_t                        seen;
+    ngx_uint_t                        members;
+    ngx_uint_t                        others;
     uint64_t                          hash[NGX_HTTP_ACADEMY_JSON_MEMBERS];
-    ngx_uint_t                        n;
 } ngx_http_academy_scan_keys_t;
 
 
@@ -181,12 +188,14 @@ static ngx_inline u_char *ngx_http_academy_scan_blanks(
     ngx_http_academy_scan_t *s, u_char *p);
 static u_char *ngx_http_academy_scan_space(ngx_http_academy_scan_t *s,
     u_char *p);
-static ngx_uint_t ngx_http_academy_scan_utf8(u_char *p, u_char *end);
 
 static u_char *ngx_http_academy_scan_refuse(ngx_http_academy_scan_t *s,
     const char *field, const char *why);
 static u_char *ngx_http_academy_scan_syntax(ngx_http_academy_scan_t *s);
 
+
+#define ngx_http_academy_scan_bit(object, m)                                  \
+    ((ngx_uint_t) 1 << ((m) - (object)->members))
 
 #define ngx_http_academy_scan_entity_members(prefix)                          \
     { ngx_string("uid"), prefix ".uid", ngx_http_academy_scan_uuid, NULL,     \
@@ -324,99 +333,6 @@ static const u_char  ngx_http_academy_scan_digits[256] = {
 };
 
 
-/*
- * A state of the UTF-8 check is the bit position of six bits that say, in the
- * table's word for the next byte, which state comes then.  0 is the state of
- * no return: no word has anything there.
- */
-
-#define NGX_HTTP_ACADEMY_UTF8_DONE   6    /* at the end of a character */
-#define NGX_HTTP_ACADEMY_UTF8_ONE    12   /* one more byte, 80..BF */
-#define NGX_HTTP_ACADEMY_UTF8_TWO    18
-#define NGX_HTTP_ACADEMY_UTF8_THREE  24
-#define NGX_HTTP_ACADEMY_UTF8_E0     30   /* behind the byte of this value */
-#define NGX_HTTP_ACADEMY_UTF8_ED     36
-#define NGX_HTTP_ACADEMY_UTF8_F0     42
-#define NGX_HTTP_ACADEMY_UTF8_F4     48
-
-#define ngx_http_academy_utf8_go(from, to)                                    \
-    ((uint64_t) NGX_HTTP_ACADEMY_UTF8_##to << NGX_HTTP_ACADEMY_UTF8_##from)
-
-#define ngx_http_academy_utf8_more                                            \
-    (ngx_http_academy_utf8_go(ONE, DONE)                                      \
-     | ngx_http_academy_utf8_go(TWO, ONE)                                     \
-     | ngx_http_academy_utf8_go(THREE, TWO))
-
-#define ngx_http_academy_utf8_80                                              \
-    (ngx_http_academy_utf8_more                                               \
-     | ngx_http_academy_utf8_go(ED, ONE)                                      \
-     | ngx_http_academy_utf8_go(F4, TWO))
-
-#define ngx_http_academy_utf8_90                                              \
-    (ngx_http_academy_utf8_more                                               \
-     | ngx_http_academy_utf8_go(ED, ONE)                                      \
-     | ngx_http_academy_utf8_go(F0, TWO))
-
-#define ngx_http_academy_utf8_a0                                              \
-    (ngx_http_academy_utf8_more                                               \
-     | ngx_http_academy_utf8_go(E0, ONE)                                      \
-     | ngx_http_academy_utf8_go(F0, TWO))
-
-#define ngx_http_academy_utf8_4(w)   w, w, w, w
-#define ngx_http_academy_utf8_16(w)                                           \
-    ngx_http_academy_utf8_4(w), ngx_http_academy_utf8_4(w),                   \
-    ngx_http_academy_utf8_4(w), ngx_http_academy_utf8_4(w)
-
-
-static const uint64_t  ngx_http_academy_utf8_words[256] = {
-
-    /* 00..7F */
-
-    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, DONE)),
-    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, DONE)),
-    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, DONE)),
-    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, DONE)),
-    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, DONE)),
-    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, DONE)),
-    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, DONE)),
-    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, DONE)),
-
-    /* 80..BF */
-
-    ngx_http_academy_utf8_16(ngx_http_academy_utf8_80),
-    ngx_http_academy_utf8_16(ngx_http_academy_utf8_90),
-    ngx_http_academy_utf8_16(ngx_http_academy_utf8_a0),
-    ngx_http_academy_utf8_16(ngx_http_academy_utf8_a0),
-
-    /* C0 and C1 would be overlong */
-
-    0, 0,
-    ngx_http_academy_utf8_go(DONE, ONE), ngx_http_academy_utf8_go(DONE, ONE),
-    ngx_http_academy_utf8_4(ngx_http_academy_utf8_go(DONE, ONE)),
-    ngx_http_academy_utf8_4(ngx_http_academy_utf8_go(DONE, ONE)),
-    ngx_http_academy_utf8_4(ngx_http_academy_utf8_go(DONE, ONE)),
-    ngx_http_academy_utf8_16(ngx_http_academy_utf8_go(DONE, ONE)),
-
-    /* E0..EF: E0 not overlong, ED not a surrogate */
-
-    ngx_http_academy_utf8_go(DONE, E0),
-    ngx_http_academy_utf8_4(ngx_http_academy_utf8_go(DONE, TWO)),
-    ngx_http_academy_utf8_4(ngx_http_academy_utf8_go(DONE, TWO)),
-    ngx_http_academy_utf8_4(ngx_http_academy_utf8_go(DONE, TWO)),
-    ngx_http_academy_utf8_go(DONE, ED),
-    ngx_http_academy_utf8_go(DONE, TWO), ngx_http_academy_utf8_go(DONE, TWO),
-
-    /* F0..F4: F0 not overlong, F4 not above U+10FFFF */
-
-    ngx_http_academy_utf8_go(DONE, F0),
-    ngx_http_academy_utf8_go(DONE, THREE),
-    ngx_http_academy_utf8_go(DONE, THREE),
-    ngx_http_academy_utf8_go(DONE, THREE),
-    ngx_http_academy_utf8_go(DONE, F4),
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
-};
-
-
 ngx_int_t
 ngx_http_academy_scan_put(u_char *body, size_t len, size_t limit,
     ngx_http_academy_envelope_t *env, ngx_http_academy_scan_error_t *err)
@@ -510,33 +426,31 @@ ngx_http_academy_escape(u_char *dst, u_char *src, size_t len)
     end = src + len;
 
     /*
-     * A block is stored whole also where only its beginning is meant: there
-     * are as many bytes still to come, so this does not go beyond the end.
+     * What is behind a backslash that is put in is copied once more, by one
+     * farther.  A block never goes beyond the end of what is written, since
+     * at least as much as it holds is still to come.
      */
 
-    while (end - src >= NGX_HTTP_ACADEMY_BLOCK) {
+    while (end - src >= 2 * NGX_HTTP_ACADEMY_BLOCK) {
         b = ngx_http_academy_block_load(src);
         mask = ngx_http_academy_block_mask(ngx_http_academy_block_quoted(b));
 
         ngx_http_academy_block_store(dst, b);
 
-        if (mask == 0) {
-            src += NGX_HTTP_ACADEMY_BLOCK;
-            dst += NGX_HTTP_ACADEMY_BLOCK;
-            continue;
+        while (mask) {
+            n = ngx_http_academy_mask_first(mask);
+
+            dst[n] = '\\';
+            dst++;
+
+            ngx_http_academy_block_store(dst + n,
+                                         ngx_http_academy_block_load(src + n));
+
+            mask = ngx_http_academy_mask_rest(mask);
         }
 
-        n = ngx_http_academy_mask_first(mask);
-
-        src += n;
-        dst += n;
-
-        for (n = NGX_HTTP_ACADEMY_BLOCK - n; n; n--) {
-            c = *src++;
-            *dst = '\\';
-            dst += (c == '"') | (c == '\\');
-            *dst++ = c;
-        }
+        src += NGX_HTTP_ACADEMY_BLOCK;
+        dst += NGX_HTTP_ACADEMY_BLOCK;
     }
 
     while (src < end) {
@@ -580,13 +494,14 @@ static ngx_int_t
 ngx_http_academy_scan_begin(ngx_http_academy_scan_t *s, u_char *p, size_t len,
     const char *field, ngx_http_academy_scan_error_t *err)
 {
+    s->start = p;
     s->end = p + len;
     s->depth = 0;
     s->rewrite = 0;
     s->field = field;
     s->err = err;
 
-    if (!ngx_http_academy_scan_utf8(p, s->end)) {
+    if (!ngx_http_academy_utf8(p, s->end)) {
         ngx_http_academy_scan_refuse(s, field, "not valid UTF-8");
         return NGX_DECLINED;
     }
@@ -629,13 +544,14 @@ static u_char *
 ngx_http_academy_scan_object(ngx_http_academy_scan_t *s, u_char *p,
     const ngx_http_academy_scan_object_t *object, void *data)
 {
-    ngx_uint_t                             seen;
     ngx_http_academy_scan_keys_t           keys;
     const ngx_http_academy_scan_member_t  *m;
 
     m = NULL;
-    seen = 0;
-    keys.n = 0;
+
+    keys.seen = 0;
+    keys.members = 0;
+    keys.others = 0;
 
     s->depth++;
 
@@ -652,13 +568,8 @@ ngx_http_academy_scan_object(ngx_http_academy_scan_t *s, u_char *p,
             return NULL;
         }
 
-        if (m) {
-            seen |= (ngx_uint_t) 1 << (m - object->members);
-            p = m->read(s, p, m, (u_char *) data + m->offset);
-
-        } else {
-            p = ngx_http_academy_scan_skip(s, p);
-        }
+        p = m ? m->read(s, p, m, (u_char *) data + m->offset)
+              : ngx_http_academy_scan_skip(s, p);
 
         if (p == NULL) {
             return NULL;
@@ -688,7 +599,7 @@ done:
     for (m = object->members; m->read; m++) {
 
         if (m->required
-            && !(seen & (ngx_uint_t) 1 << (m - object->members)))
+            && !(keys.seen & ngx_http_academy_scan_bit(object, m)))
         {
             return ngx_http_academy_scan_refuse(s, m->field, "missing");
         }
@@ -721,33 +632,42 @@ ngx_http_academy_scan_key(ngx_http_academy_scan_t *s, u_char *p,
         return NULL;
     }
 
-    m = ngx_http_academy_scan_find(object, &key);
-
-    if (m == NULL && object->closed) {
-        return ngx_http_academy_scan_refuse(s, object->field,
-                                            "an unknown member");
-    }
-
-    *found = m;
-
-    hash = ngx_http_academy_scan_hash(&key);
-
-    for (i = 0; i < keys->n; i++) {
-
-        if (keys->hash[i] == hash) {
-            return m ? ngx_http_academy_scan_refuse(s, m->field, "given twice")
-                     : ngx_http_academy_scan_refuse(s, object->field,
-                                                    "a member given twice");
-        }
-    }
-
-    if (i == NGX_HTTP_ACADEMY_JSON_MEMBERS) {
+    if (keys->members++ == NGX_HTTP_ACADEMY_JSON_MEMBERS) {
         return ngx_http_academy_scan_refuse(s, object->field,
                                             "too many members");
     }
 
-    keys->hash[i] = hash;
-    keys->n++;
+    m = ngx_http_academy_scan_find(object, &key);
+
+    *found = m;
+
+    if (m) {
+
+        if (keys->seen & ngx_http_academy_scan_bit(object, m)) {
+            return ngx_http_academy_scan_refuse(s, m->field, "given twice");
+        }
+
+        keys->seen |= ngx_http_academy_scan_bit(object, m);
+
+        return ngx_http_academy_scan_colon(s, p);
+    }
+
+    if (object->closed) {
+        return ngx_http_academy_scan_refuse(s, object->field,
+                                            "an unknown member");
+    }
+
+    hash = ngx_http_academy_scan_hash(&key);
+
+    for (i = 0; i < keys->others; i++) {
+
+        if (keys->hash[i] == hash) {
+            return ngx_http_academy_scan_refuse(s, object->field,
+                                                "a member given twice");
+        }
+    }
+
+    keys->hash[keys->others++] = hash;
 
     return ngx_http_academy_scan_colon(s, p);
 }
@@ -758,6 +678,7 @@ ngx_http_academy_scan_find(const ngx_http_academy_scan_object_t *object,
     ngx_http_academy_scan_string_t *key)
 {
     u_char                                 buf[NGX_HTTP_ACADEMY_SCAN_TEXT];
+    size_t                                 i;
     ngx_str_t                              name;
     const ngx_http_academy_scan_member_t  *m;
 
@@ -765,9 +686,17 @@ ngx_http_academy_scan_find(const ngx_http_academy_scan_object_t *object,
 
     for (m = object->members; m->read; m++) {
 
-        if (m->name.len == name.len
-            && ngx_memcmp(m->name.data, name.data, name.len) == 0)
-        {
+        if (m->name.len != name.len) {
+            continue;
+        }
+
+        /* a few bytes, for which a call costs more */
+
+        for (i = 0; i < name.len && m->name.data[i] == name.data[i]; i++) {
+            /* void */
+        }
+
+        if (i == name.len) {
             return m;
         }
     }
@@ -1298,9 +1227,12 @@ ngx_http_academy_scan_unescape(ngx_http_academy_scan_t *s, u_char *p,
     ngx_http_academy_block_t  b;
 
     end = s->end;
-    dst = p;
 
-    text->data = p;
+    /* all that is before p was read: there is more room to work in */
+
+    dst = s->start;
+
+    text->data = dst;
 
     for ( ;; ) {
 
@@ -1374,9 +1306,9 @@ ngx_http_academy_scan_unescape(ngx_http_academy_scan_t *s, u_char *p,
 
 /*
  * Unescapes block by block, up to what _unescape() itself has to look at.  At
- * least a block has to lie between dst and p.  Where there is something to
- * unescape, what is behind it is copied again, to where it belongs then, so
- * that the next position depends on nothing but the mask.
+ * least a block has to lie between dst and p.  What is behind an escape is
+ * copied once more, to where it belongs then: so the way from one escape to
+ * the next depends on nothing but the mask.
  */
 
 static u_char *
@@ -1384,7 +1316,7 @@ ngx_http_academy_scan_blocks(u_char *p, u_char *end, u_char **last)
 {
     u_char                    c, *dst;
     size_t                    n, first;
-    ngx_http_academy_mask_t   mask;
+    ngx_http_academy_mask_t   mask, slashes, quotes;
     ngx_http_academy_block_t  b;
 
     dst = *last;
@@ -1395,6 +1327,45 @@ ngx_http_academy_scan_blocks(u_char *p, u_char *end, u_char **last)
         mask = ngx_http_academy_block_special(b);
 
         ngx_http_academy_block_store(dst, b);
+
+        if (mask == 0) {
+            p += NGX_HTTP_ACADEMY_BLOCK;
+            dst += NGX_HTTP_ACADEMY_BLOCK;
+            continue;
+        }
+
+        slashes = ngx_http_academy_block_mask(
+                      ngx_http_academy_block_is(b, '\\'));
+        quotes = ngx_http_academy_block_mask(
+                      ngx_http_academy_block_is(b, '"'));
+
+        if (quotes == ngx_http_academy_mask_next(slashes)
+            && mask == (slashes | quotes))
+        {
+            /* the usual case: nothing but escaped quotation marks */
+
+            n = NGX_HTTP_ACADEMY_BLOCK;
+
+            if (ngx_http_academy_mask_last(slashes)) {
+                slashes ^= ngx_http_academy_mask_last(slashes);
+                n--;
+            }
+
+            while (slashes) {
+                first = ngx_http_academy_mask_first(slashes) + 1;
+                dst--;
+
+                ngx_http_academy_block_store(dst + first,
+                                     ngx_http_academy_block_load(p + first));
+
+                slashes = ngx_http_academy_mask_rest(slashes);
+            }
+
+            p += n;
+            dst += n;
+
+            continue;
+        }
 
         n = 0;
 
@@ -1428,7 +1399,7 @@ ngx_http_academy_scan_blocks(u_char *p, u_char *end, u_char **last)
             mask = ngx_http_academy_mask_from(mask, n);
         }
 
-        if (n <= NGX_HTTP_ACADEMY_BLOCK) {
+        if (n < NGX_HTTP_ACADEMY_BLOCK) {
             n = NGX_HTTP_ACADEMY_BLOCK;
         }
 
@@ -1644,7 +1615,17 @@ ngx_http_academy_scan_literal(ngx_http_academy_scan_t *s, u_char *p)
 static ngx_inline u_char *
 ngx_http_academy_scan_blanks(ngx_http_academy_scan_t *s, u_char *p)
 {
-    return (p != s->end && *p <= ' ') ? ngx_http_academy_scan_space(s, p) : p;
+    if (p == s->end || *p > ' ') {
+        return p;
+    }
+
+    /* the one blank behind a comma or a colon */
+
+    if (*p == ' ' && p + 1 != s->end && p[1] > ' ') {
+        return p + 1;
+    }
+
+    return ngx_http_academy_scan_space(s, p);
 }
 
 
@@ -1701,37 +1682,4 @@ static u_char *
 ngx_http_academy_scan_syntax(ngx_http_academy_scan_t *s)
 {
     return ngx_http_academy_scan_refuse(s, s->field, "not valid JSON");
-}
-
-
-static ngx_uint_t
-ngx_http_academy_scan_utf8(u_char *p, u_char *end)
-{
-    u_char    *last;
-    uint64_t   state;
-
-    state = NGX_HTTP_ACADEMY_UTF8_DONE;
-
-    while (end - p >= NGX_HTTP_ACADEMY_BLOCK) {
-
-        last = p + NGX_HTTP_ACADEMY_BLOCK;
-
-        if (state == NGX_HTTP_ACADEMY_UTF8_DONE
-            && ngx_http_academy_block_mask(ngx_http_academy_block_load(p))
-               == 0)
-        {
-            p = last;
-            continue;
-        }
-
-        while (p < last) {
-            state = ngx_http_academy_utf8_words[*p++] >> state & 63;
-        }
-    }
-
-    while (p < end) {
-        state = ngx_http_academy_utf8_words[*p++] >> state & 63;
-    }
-
-    return state == NGX_HTTP_ACADEMY_UTF8_DONE;
 }

@@ -748,6 +748,10 @@ ngx_http_academy_zone_bell_handler(ngx_event_t *ev)
     c->fd = (ngx_socket_t) -1;
 
     ngx_http_academy_zone_close(worker->zone);
+
+    /* whatever it was rung for, others may wait for the same */
+
+    ngx_http_academy_zone_wake_handler(&worker->wake);
 }
 
 
