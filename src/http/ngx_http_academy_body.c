@@ -80,6 +80,12 @@ ngx_http_academy_body(ngx_http_request_t *r, ngx_str_t *body)
             continue;
         }
 
+        /* a chunked body ends with a buffer that is nowhere */
+
+        if (!b->in_file) {
+            continue;
+        }
+
         size = ngx_buf_size(b);
 
         n = ngx_read_file(b->file, p, (size_t) size, b->file_pos);
