@@ -35,7 +35,7 @@ struct ngx_http_academy_route_s {
 
     /*
      * answers a call that has ended: what to finalize the request with, or
-     * NGX_AGAIN if it is not to be finalized now
+     * NGX_DECLINED if it is not to be finalized now
      */
     ngx_int_t                      (*answer)(ngx_http_request_t *r,
                                          ngx_http_academy_call_t *call);
@@ -110,7 +110,7 @@ ngx_int_t ngx_http_academy_poll_timer(ngx_http_request_t *r);
 
 /* ngx_http_academy_stream.c */
 
-/* NGX_AGAIN once there is a stream: it finalizes or frees the request */
+/* NGX_DECLINED once there is a stream: it finalizes or frees the request */
 
 ngx_int_t ngx_http_academy_answer_listen(ngx_http_request_t *r,
     ngx_http_academy_call_t *call);

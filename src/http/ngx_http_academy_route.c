@@ -397,9 +397,9 @@ ngx_http_academy_call_handler(ngx_http_academy_call_t *call)
 
     rc = ctx->route->answer(r, call);
 
-    /* NGX_AGAIN: the request is an event stream's now */
+    /* NGX_DECLINED: the request is an event stream's now */
 
-    if (rc != NGX_AGAIN) {
+    if (rc != NGX_DECLINED) {
         ngx_http_finalize_request(r, rc);
     }
 

@@ -162,7 +162,7 @@ ngx_http_academy_answer_listen(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    return NGX_AGAIN;
+    return NGX_DECLINED;
 }
 
 
