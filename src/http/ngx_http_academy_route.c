@@ -291,6 +291,10 @@ ngx_http_academy_body_handler(ngx_http_request_t *r)
     alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
     ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
 
+    /* all of it is read: a worker that exits need not wait for more of it */
+
+    r->lingering_close = 0;
+
     if (ngx_http_academy_body(r, &body) != NGX_OK) {
         ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return;
