@@ -634,7 +634,7 @@ ngx_http_academy_scan_key(ngx_http_academy_scan_t *s, u_char *p,
 
     if (keys->members++ == NGX_HTTP_ACADEMY_JSON_MEMBERS) {
         return ngx_http_academy_scan_refuse(s, object->field,
-                                            "too many members");
+                                            "more than 64 members");
     }
 
     m = ngx_http_academy_scan_find(object, &key);

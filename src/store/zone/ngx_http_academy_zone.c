@@ -250,6 +250,7 @@ ngx_http_academy_zone_layout(ngx_http_academy_zone_t *zone, ngx_uint_t nslots)
     }
 
     ngx_queue_init(&sh->closing);
+    ngx_queue_init(&sh->lodgers);
 
     sh->nslots = nslots;
 

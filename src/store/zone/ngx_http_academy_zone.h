@@ -72,6 +72,7 @@ struct ngx_http_academy_message_s {
     ngx_http_academy_chunk_t      *chunks;    /* behind the inline text */
     uint32_t                       size;      /* bytes of text */
     uint32_t                       first;     /* of these, inline */
+    ngx_pid_t                      holder;    /* who fills or leases it */
     unsigned                       filling:1; /* in no mailbox yet */
     unsigned                       notice:1;  /* part of a pending */
 };
@@ -183,7 +184,6 @@ struct ngx_http_academy_mailbox_s {
 typedef struct {
     ngx_pid_t                      pid;       /* 0: free */
     uint32_t                       generation;
-    ngx_uint_t                     nwaiting;  /* calls parked, for the reader */
     ngx_queue_t                    ready;
     ngx_queue_t                    messages;
 } ngx_http_academy_slot_t;
@@ -203,6 +203,10 @@ typedef struct {
     ngx_http_academy_message_t    *garbage;   /* dropped queues */
 
     ngx_uint_t                     reserve;   /* pages */
+
+    /* of processes that have no slot: old ones that let nobody wait */
+    ngx_queue_t                    lodgers;
+
     ngx_uint_t                     nslots;
     ngx_http_academy_slot_t        slots[1];
 } ngx_http_academy_zone_sh_t;
@@ -226,8 +230,11 @@ typedef struct {
 
 typedef struct {
     ngx_http_academy_zone_t       *zone;
+
+    /* NULL in a worker that exits, or when too many old ones have not yet */
     ngx_http_academy_slot_t       *slot;
     uint16_t                       nslot;
+    ngx_queue_t                   *messages;  /* filled or leased here */
 
     ngx_connection_t              *bell;
     ngx_event_t                    wake;      /* this slot has news */

@@ -61,7 +61,6 @@ static u_char *ngx_http_academy_zone_print_id(u_char *p,
 ngx_int_t
 ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
 {
-    ngx_queue_t                  *messages;
     ngx_http_academy_zone_t      *zone;
     ngx_http_academy_result_e     result;
     ngx_http_academy_mailbox_t   *dest, *src;
@@ -70,7 +69,6 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
 
     zone = ngx_http_academy_zone_of(call->exchange);
     env = call->in.envelope;
-    messages = &zone->worker->slot->messages;
 
     ngx_http_academy_zone_lock(zone);
 
@@ -93,7 +91,8 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
         /* found and freed by whoever cleans up, should this process die */
 
         message->filling = 1;
-        ngx_queue_insert_tail(messages, &message->slot);
+        message->holder = ngx_pid;
+        ngx_queue_insert_tail(zone->worker->messages, &message->slot);
 
         ngx_http_academy_zone_unlock(zone);
 
@@ -234,7 +233,8 @@ ngx_http_academy_zone_lease(ngx_http_academy_zone_t *zone,
 
     message = mailbox->head;
 
-    ngx_queue_insert_tail(&zone->worker->slot->messages, &message->slot);
+    message->holder = ngx_pid;
+    ngx_queue_insert_tail(zone->worker->messages, &message->slot);
 
     mailbox->head = message->next;
     mailbox->queued--;

@@ -21,7 +21,9 @@
  */
 
 
-#define NGX_HTTP_ACADEMY_SWEEP   1000        /* milliseconds */
+#define NGX_HTTP_ACADEMY_SWEEP    1000       /* milliseconds */
+
+#define NGX_HTTP_ACADEMY_NO_SLOT  0xffff
 
 
 /* states of a call */
@@ -51,8 +53,16 @@ static void ngx_http_academy_zone_deliver(ngx_http_academy_call_t *call);
 static void ngx_http_academy_zone_wake_handler(ngx_event_t *ev);
 static void ngx_http_academy_zone_collect_handler(ngx_event_t *ev);
 static void ngx_http_academy_zone_sweep_handler(ngx_event_t *ev);
+static ngx_uint_t ngx_http_academy_zone_sweep(ngx_http_academy_zone_t *zone);
+static void ngx_http_academy_zone_sweep_lodgers(ngx_http_academy_zone_t *zone);
+static ngx_uint_t ngx_http_academy_zone_gone(ngx_pid_t pid);
+static ngx_int_t ngx_http_academy_zone_claim(ngx_http_academy_zone_t *zone,
+    ngx_log_t *log);
 static void ngx_http_academy_zone_bell_handler(ngx_event_t *ev);
 static void ngx_http_academy_zone_close(ngx_http_academy_zone_t *zone);
+static void ngx_http_academy_zone_release(ngx_http_academy_zone_t *zone);
+static void ngx_http_academy_zone_return_all(ngx_http_academy_zone_t *zone,
+    ngx_queue_t *messages, ngx_pid_t pid);
 static void ngx_http_academy_zone_vacate(ngx_http_academy_zone_t *zone,
     ngx_http_academy_slot_t *slot);
 
@@ -85,7 +95,7 @@ ngx_http_academy_zone_get(ngx_http_academy_call_t *call)
     } else if (mailbox->head) {
         ngx_http_academy_zone_lease(zone, mailbox, call);
 
-    } else if (ngx_exiting || ngx_terminate) {
+    } else if (zone->worker->slot == NULL || ngx_exiting) {
         result = NGX_HTTP_ACADEMY_CLOSING;
 
     } else {
@@ -402,6 +412,10 @@ ngx_http_academy_zone_wake_handler(ngx_event_t *ev)
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ev->log, 0,
                    "academy wake slot:%ui", (ngx_uint_t) worker->nslot);
 
+    if (worker->slot == NULL) {
+        return;
+    }
+
     ngx_queue_init(&served);
 
     ngx_http_academy_zone_lock(zone);
@@ -525,48 +539,117 @@ ngx_http_academy_zone_collect_handler(ngx_event_t *ev)
 }
 
 
-/* slots whose process died and whose place nobody took */
-
 static void
 ngx_http_academy_zone_sweep_handler(ngx_event_t *ev)
 {
     ngx_http_academy_worker_t *worker = ev->data;
 
-    ngx_pid_t                 pid;
-    ngx_uint_t                i;
-    ngx_http_academy_slot_t  *slot;
     ngx_http_academy_zone_t  *zone;
 
     zone = worker->zone;
 
-    for (i = 0; i < zone->sh->nslots; i++) {
-        slot = &zone->sh->slots[i];
-        pid = slot->pid;
-
-        if (pid == 0 || kill(pid, 0) == 0 || ngx_errno != NGX_ESRCH) {
-            continue;
-        }
-
-        ngx_log_error(NGX_LOG_NOTICE, ev->log, 0,
-                      "process %P is gone, its messages return to their "
-                      "mailboxes in zone \"%V\"", pid, &zone->exchange.name);
-
-        ngx_http_academy_zone_lock(zone);
-
-        if (slot->pid == pid) {
-            ngx_http_academy_zone_vacate(zone, slot);
-        }
-
-        ngx_http_academy_zone_unlock(zone);
-    }
+    (void) ngx_http_academy_zone_sweep(zone);
+    ngx_http_academy_zone_sweep_lodgers(zone);
 
     if (!ngx_queue_empty(&zone->sh->closing) || zone->sh->garbage) {
         ngx_post_event(&worker->collect, &ngx_posted_events);
     }
 
-    if (!ngx_exiting) {
-        ngx_add_timer(ev, NGX_HTTP_ACADEMY_SWEEP);
+    if (ngx_exiting) {
+        return;
     }
+
+    if (worker->slot == NULL) {
+        (void) ngx_http_academy_zone_claim(zone, ev->log);
+    }
+
+    ngx_add_timer(ev, NGX_HTTP_ACADEMY_SWEEP);
+}
+
+
+/* vacates the slots of processes that died; returns a free one, or nslots */
+
+static ngx_uint_t
+ngx_http_academy_zone_sweep(ngx_http_academy_zone_t *zone)
+{
+    ngx_pid_t                 pid;
+    ngx_uint_t                i, vacant;
+    ngx_http_academy_slot_t  *slot;
+
+    vacant = zone->sh->nslots;
+
+    for (i = zone->sh->nslots; i-- > 0; /* void */ ) {
+        slot = &zone->sh->slots[i];
+        pid = slot->pid;
+
+        if (pid && ngx_http_academy_zone_gone(pid)) {
+
+            ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                          "process %P is gone, what it held in zone \"%V\" "
+                          "is free again", pid, &zone->exchange.name);
+
+            ngx_http_academy_zone_lock(zone);
+
+            if (slot->pid == pid) {
+                ngx_http_academy_zone_vacate(zone, slot);
+            }
+
+            pid = slot->pid;
+
+            ngx_http_academy_zone_unlock(zone);
+        }
+
+        if (pid == 0) {
+            vacant = i;
+        }
+    }
+
+    return vacant;
+}
+
+
+static void
+ngx_http_academy_zone_sweep_lodgers(ngx_http_academy_zone_t *zone)
+{
+    ngx_pid_t                    pid, checked;
+    ngx_queue_t                 *lodgers, *q;
+    ngx_http_academy_message_t  *message;
+
+    lodgers = &zone->sh->lodgers;
+    checked = 0;
+
+    /* they are few, and the oldest is of the process that is gone first */
+
+    for ( ;; ) {
+        pid = 0;
+
+        ngx_http_academy_zone_lock(zone);
+
+        if (checked) {
+            ngx_http_academy_zone_return_all(zone, lodgers, checked);
+        }
+
+        if (!ngx_queue_empty(lodgers)) {
+            q = ngx_queue_head(lodgers);
+            message = ngx_queue_data(q, ngx_http_academy_message_t, slot);
+            pid = message->holder;
+        }
+
+        ngx_http_academy_zone_unlock(zone);
+
+        if (pid == 0 || !ngx_http_academy_zone_gone(pid)) {
+            return;
+        }
+
+        checked = pid;
+    }
+}
+
+
+static ngx_uint_t
+ngx_http_academy_zone_gone(ngx_pid_t pid)
+{
+    return kill(pid, 0) == -1 && ngx_errno == NGX_ESRCH;
 }
 
 
@@ -575,18 +658,10 @@ ngx_http_academy_zone_init_worker(ngx_http_academy_exchange_t *exchange,
     ngx_cycle_t *cycle)
 {
     ngx_uint_t                  i;
-    ngx_connection_t           *c;
     ngx_http_academy_zone_t    *zone;
     ngx_http_academy_worker_t  *worker;
 
     zone = ngx_http_academy_zone_of(exchange);
-
-    if ((ngx_uint_t) ngx_process_slot >= zone->sh->nslots) {
-        ngx_log_error(NGX_LOG_ALERT, cycle->log, 0,
-                      "process slot %i is not within the %ui of zone \"%V\"",
-                      ngx_process_slot, zone->sh->nslots, &exchange->name);
-        return NGX_ERROR;
-    }
 
     worker = ngx_calloc(sizeof(ngx_http_academy_worker_t)
                         + zone->sh->nslots * sizeof(uint16_t), cycle->log);
@@ -596,8 +671,8 @@ ngx_http_academy_zone_init_worker(ngx_http_academy_exchange_t *exchange,
 
     worker->ring = (uint16_t *) (worker + 1);
     worker->zone = zone;
-    worker->nslot = (uint16_t) ngx_process_slot;
-    worker->slot = &zone->sh->slots[ngx_process_slot];
+    worker->nslot = NGX_HTTP_ACADEMY_NO_SLOT;
+    worker->messages = &zone->sh->lodgers;
 
     for (i = 0; i < NGX_HTTP_ACADEMY_PARKED; i++) {
         ngx_queue_init(&worker->parked[i]);
@@ -616,42 +691,92 @@ ngx_http_academy_zone_init_worker(ngx_http_academy_exchange_t *exchange,
     worker->sweep.log = cycle->log;
     worker->sweep.cancelable = 1;
 
-    c = ngx_get_connection(zone->bells->fd[worker->nslot], cycle->log);
+    zone->worker = worker;
+
+    if (ngx_http_academy_zone_claim(zone, cycle->log) != NGX_OK) {
+        ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
+                      "no slot of %ui in zone \"%V\" is free for this "
+                      "process: nobody can wait here until an old one exits",
+                      zone->sh->nslots, &exchange->name);
+    }
+
+    ngx_add_timer(&worker->sweep, NGX_HTTP_ACADEMY_SWEEP);
+
+    return NGX_OK;
+}
+
+
+/*
+ * Takes a free slot and its eventfd.  NGX_DECLINED if there is none; then this
+ * process does all but to let callers wait, and tries again from time to time.
+ */
+
+static ngx_int_t
+ngx_http_academy_zone_claim(ngx_http_academy_zone_t *zone, ngx_log_t *log)
+{
+    ngx_uint_t                  n;
+    ngx_connection_t           *c;
+    ngx_http_academy_slot_t    *slot;
+    ngx_http_academy_worker_t  *worker;
+
+    worker = zone->worker;
+    slot = NULL;
+
+    for ( ;; ) {
+        n = ngx_http_academy_zone_sweep(zone);
+
+        if (n == zone->sh->nslots) {
+            return NGX_DECLINED;
+        }
+
+        ngx_http_academy_zone_lock(zone);
+
+        if (zone->sh->slots[n].pid == 0) {
+            slot = &zone->sh->slots[n];
+            slot->pid = ngx_pid;
+        }
+
+        ngx_http_academy_zone_unlock(zone);
+
+        if (slot) {
+            break;
+        }
+    }
+
+    c = ngx_get_connection(zone->bells->fd[n], log);
     if (c == NULL) {
-        ngx_free(worker);
-        return NGX_ERROR;
+        goto failed;
     }
 
     /* a graceful exit runs the handler of what is idle, with c->close set */
 
     c->idle = 1;
     c->data = worker;
-    c->log = cycle->log;
-    c->read->log = cycle->log;
-    c->write->log = cycle->log;
+    c->log = ngx_cycle->log;
+    c->read->log = ngx_cycle->log;
+    c->write->log = ngx_cycle->log;
     c->read->handler = ngx_http_academy_zone_bell_handler;
-
-    worker->bell = c;
 
     if (ngx_add_event(c->read, NGX_READ_EVENT, NGX_CLEAR_EVENT) != NGX_OK) {
         ngx_free_connection(c);
         c->fd = (ngx_socket_t) -1;
-        ngx_free(worker);
-        return NGX_ERROR;
+        goto failed;
     }
 
-    zone->worker = worker;
-
-    ngx_http_academy_zone_lock(zone);
-
-    ngx_http_academy_zone_vacate(zone, worker->slot);
-    worker->slot->pid = ngx_pid;
-
-    ngx_http_academy_zone_unlock(zone);
-
-    ngx_add_timer(&worker->sweep, NGX_HTTP_ACADEMY_SWEEP);
+    worker->bell = c;
+    worker->slot = slot;
+    worker->nslot = (uint16_t) n;
+    worker->messages = &slot->messages;
 
     return NGX_OK;
+
+failed:
+
+    ngx_http_academy_zone_lock(zone);
+    ngx_http_academy_zone_vacate(zone, slot);
+    ngx_http_academy_zone_unlock(zone);
+
+    return NGX_DECLINED;
 }
 
 
@@ -671,9 +796,11 @@ ngx_http_academy_zone_exit_worker(ngx_http_academy_exchange_t *exchange,
 
     ngx_http_academy_zone_lock(zone);
 
-    if (zone->worker->slot->pid == ngx_pid) {
+    if (zone->worker->slot) {
         ngx_http_academy_zone_vacate(zone, zone->worker->slot);
     }
+
+    ngx_http_academy_zone_return_all(zone, &zone->sh->lodgers, ngx_pid);
 
     ngx_http_academy_zone_unlock(zone);
 }
@@ -689,10 +816,12 @@ static void
 ngx_http_academy_zone_vacate(ngx_http_academy_zone_t *zone,
     ngx_http_academy_slot_t *slot)
 {
+    ngx_pid_t                    pid;
     ngx_queue_t                 *q;
     ngx_http_academy_mailbox_t  *mailbox;
-    ngx_http_academy_message_t  *message;
     ngx_http_academy_waiting_t  *waiting;
+
+    pid = slot->pid;
 
     slot->pid = 0;
     slot->generation++;
@@ -710,11 +839,29 @@ ngx_http_academy_zone_vacate(ngx_http_academy_zone_t *zone,
         }
     }
 
-    while (!ngx_queue_empty(&slot->messages)) {
-        q = ngx_queue_head(&slot->messages);
+    ngx_http_academy_zone_return_all(zone, &slot->messages, pid);
+}
+
+
+static void
+ngx_http_academy_zone_return_all(ngx_http_academy_zone_t *zone,
+    ngx_queue_t *messages, ngx_pid_t pid)
+{
+    ngx_queue_t                 *q, *prev;
+    ngx_http_academy_message_t  *message;
+
+    /* the newest first, so that each goes to the head of its mailbox */
+
+    for (q = ngx_queue_last(messages);
+         q != ngx_queue_sentinel(messages);
+         q = prev)
+    {
+        prev = ngx_queue_prev(q);
         message = ngx_queue_data(q, ngx_http_academy_message_t, slot);
 
-        ngx_http_academy_zone_return(zone, message);
+        if (message->holder == pid) {
+            ngx_http_academy_zone_return(zone, message);
+        }
     }
 }
 
@@ -728,10 +875,9 @@ ngx_http_academy_zone_bell_handler(ngx_event_t *ev)
     c = ev->data;
     worker = c->data;
 
+    /* edge-triggered: there is no need to read the counter */
+
     if (!c->close) {
-
-        /* edge-triggered: there is no need to read the counter */
-
         ngx_http_academy_zone_wake_handler(&worker->wake);
         return;
     }
@@ -748,10 +894,38 @@ ngx_http_academy_zone_bell_handler(ngx_event_t *ev)
     c->fd = (ngx_socket_t) -1;
 
     ngx_http_academy_zone_close(worker->zone);
+    ngx_http_academy_zone_release(worker->zone);
+}
 
-    /* whatever it was rung for, others may wait for the same */
 
-    ngx_http_academy_zone_wake_handler(&worker->wake);
+/*
+ * The slot is for a new worker: this one may go on for long, with requests
+ * that somebody sends or reads slowly.  What it still holds it holds without.
+ */
+
+static void
+ngx_http_academy_zone_release(ngx_http_academy_zone_t *zone)
+{
+    ngx_queue_t                *messages;
+    ngx_http_academy_worker_t  *worker;
+
+    worker = zone->worker;
+    messages = &worker->slot->messages;
+
+    ngx_http_academy_zone_lock(zone);
+
+    if (!ngx_queue_empty(messages)) {
+        ngx_queue_add(&zone->sh->lodgers, messages);
+        ngx_queue_init(messages);
+    }
+
+    ngx_http_academy_zone_vacate(zone, worker->slot);
+
+    worker->slot = NULL;
+    worker->nslot = NGX_HTTP_ACADEMY_NO_SLOT;
+    worker->messages = &zone->sh->lodgers;
+
+    ngx_http_academy_zone_unlock(zone);
 }
 
 
