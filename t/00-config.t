@@ -1,0 +1,655 @@
+# The directives: what they take, what they refuse, and that they say then which
+# directive it is, what was wrong and what would be right.
+#
+# A zone whose size changes on a reload takes a reload: t/workers.
+
+use Test::Nginx::Socket 'no_plan';
+use lib 't/lib';
+use AcademyTest;
+
+our $gone = json('{"status":"MISSING"}');
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: the least that there can be
+--- http_config
+academy_zone zone=x:2m;
+--- config
+location / { academy_exchange x; }
+--- request eval
+::status(1)
+--- response_body_like eval: $::gone
+
+
+=== TEST 2: everything that there can be
+--- http_config
+academy_zone zone=x:2m;
+academy_zone zone=a-longer_name.7:3000k;
+academy_listen_timeout 1d;
+academy_message_size 64m;
+academy_ping_interval 0;
+academy_retry 1h;
+academy_auth variables;
+academy_client_id $remote_addr;
+academy_client_groups $http_x_groups;
+academy_verify_source off;
+--- config
+academy_listen_timeout 1ms;
+academy_message_size 1k;
+academy_ping_interval 1d;
+academy_retry 0;
+academy_auth off;
+academy_client_id "${http_x_client}@$host";
+academy_client_groups "a,b,$http_x_groups";
+academy_verify_source on;
+location / {
+    academy_exchange x;
+    academy_listen_timeout 1m30s;
+    academy_message_size 512k;
+    academy_ping_interval 1500ms;
+    academy_retry 20ms;
+    academy_auth variables;
+    academy_client_id fixed;
+    academy_client_groups "";
+    academy_verify_source off;
+}
+location /other/ { academy_exchange a-longer_name.7; }
+--- calls eval
+[::status(1)                      => 200, $::gone],
+[::status(1) =~ s{/}{/other/}r    => 200, $::gone],
+[::get(1, 91)                     => 400, qr/less than 90 /],
+
+
+=== TEST 3: each level has its own settings, or those of the level above
+--- http_config
+academy_zone zone=x:2m;
+academy_listen_timeout 11s;
+academy_message_size 2k;
+server {
+    listen $TEST_NGINX_SERVER_PORT;
+    server_name second;
+    location / { academy_exchange x; }
+}
+--- config
+academy_listen_timeout 22s;
+location / { academy_exchange x; }
+location /a/ {
+    academy_exchange x;
+    academy_listen_timeout 33s;
+    academy_message_size 1k;
+}
+location /b/ {
+    academy_listen_timeout 44s;
+    location /b/c/ { academy_exchange x; }
+}
+--- request eval
+my $long = ::put(::message(2, 1, body => '"' . 'x' x 3000 . '"'));
+[::get(1, 99), (map { ::get(1, 99) =~ s{/}{$_}r } '/', '/a/', '/b/c/'),
+ $long, $long =~ s{/}{/a/}r]
+--- more_headers eval
+["Host: second", ("") x 5]
+--- error_code eval
+[400, 400, 400, 400, 413, 413]
+--- response_body_like eval
+[map({ qr/less than $_ / } 11, 22, 33, 44), qr/limit 2048/, qr/limit 1024/]
+
+
+=== TEST 4: zones without an exchange, and settings without one
+--- http_config
+academy_zone zone=x:2m;
+academy_zone zone=y:2m;
+--- config
+academy_auth variables;
+location / { return 204; }
+--- request
+GET /
+--- error_code: 204
+
+
+=== TEST 5: an exchange may come before its zone
+--- http_config
+server {
+    listen $TEST_NGINX_SERVER_PORT;
+    server_name before;
+    location / { academy_exchange x; }
+}
+academy_zone zone=x:2m;
+--- request eval
+::status(1)
+--- more_headers
+Host: before
+--- response_body_like eval: $::gone
+
+
+=== TEST 6: a message that agents cannot receive is warned of
+--- config
+location / { academy_exchange x; academy_message_size 513k; }
+--- request eval
+::status(1)
+--- response_body_like eval: $::gone
+--- error_log eval
+qr/\[warn\](?=.*academy_message_size)(?=.*"513k")(?=.*512k)/
+
+
+=== TEST 7: one that they can is not
+--- config
+location / { academy_exchange x; academy_message_size 512k; }
+--- request eval
+::status(1)
+--- response_body_like eval: $::gone
+--- no_error_log
+[warn]
+[error]
+[alert]
+[crit]
+[emerg]
+
+
+=== TEST 8: access by address alone is warned of, where an id is needed
+--- config eval
+$::auth =~ s/^    \}/    satisfy any; allow all; }/mr
+--- request eval
+::status(1)
+--- more_headers
+X-Client: ann
+--- response_body_like eval: $::gone
+--- error_log eval
+qr/\[warn\](?=.*satisfy any)(?=.*academy_client_id)/
+
+
+=== TEST 9: a zone needs its name and size
+--- http_config
+academy_zone;
+--- must_die
+--- error_log eval: ::emerg('academy_zone', 'invalid number of arguments')
+
+
+=== TEST 10: a zone without "zone="
+--- http_config
+academy_zone x:2m;
+--- must_die
+--- error_log eval: ::emerg('academy_zone', '"x:2m"', 'zone=name:size')
+
+
+=== TEST 11: a zone without a size
+--- http_config
+academy_zone zone=x;
+--- must_die
+--- error_log eval: ::emerg('academy_zone', '"zone=x"', 'zone=name:size')
+
+
+=== TEST 12: a zone without a name
+--- http_config
+academy_zone zone=:2m;
+--- must_die
+--- error_log eval: ::emerg('academy_zone', '"zone=:2m"', 'zone=name:size')
+
+
+=== TEST 13: a zone with an empty size
+--- http_config
+academy_zone zone=x:;
+--- must_die
+--- error_log eval: ::emerg('academy_zone', '"zone=x:"', 'zone=name:size')
+
+
+=== TEST 14: a zone with another parameter
+--- http_config
+academy_zone size=2m;
+--- must_die
+--- error_log eval: ::emerg('academy_zone', '"size=2m"', 'zone=name:size')
+
+
+=== TEST 15: a zone of nonsense
+--- http_config
+academy_zone zone=x:big;
+--- must_die
+--- error_log eval: ::emerg('academy_zone', '"zone=x:big"', 'zone=name:size', '2m')
+
+
+=== TEST 16: a zone too small to be of use
+--- http_config
+academy_zone zone=x:1m;
+--- must_die
+--- error_log eval: ::emerg('academy_zone', '"zone=x:1m"', 'zone=name:size', '2m')
+
+
+=== TEST 17: a zone of nothing
+--- http_config
+academy_zone zone=x:0;
+--- must_die
+--- error_log eval: ::emerg('academy_zone', '"zone=x:0"', 'zone=name:size', '2m')
+
+
+=== TEST 18: a zone of less than nothing
+--- http_config
+academy_zone zone=x:-2m;
+--- must_die
+--- error_log eval: ::emerg('academy_zone', '"zone=x:-2m"', 'zone=name:size', '2m')
+
+
+=== TEST 19: a zone given twice
+--- http_config
+academy_zone zone=x:2m;
+academy_zone zone=x:2m;
+--- must_die
+--- error_log eval: ::emerg('academy_zone', '"x"', 'duplicate')
+
+
+=== TEST 20: a zone given twice, with another size
+--- http_config
+academy_zone zone=x:2m;
+academy_zone zone=x:3m;
+--- must_die
+--- error_log eval: ::emerg('"x"')
+
+
+=== TEST 21: a zone of another module
+--- http_config
+limit_req_zone $remote_addr zone=x:2m rate=1r/s;
+academy_zone zone=x:2m;
+--- must_die
+--- error_log eval: ::emerg('"x"')
+
+
+=== TEST 22: a zone in a server
+--- config
+academy_zone zone=y:2m;
+location / { academy_exchange x; }
+--- must_die
+--- error_log eval: ::emerg('"academy_zone" directive is not allowed here')
+
+
+=== TEST 23: an exchange in an unknown zone
+--- config
+location / { academy_exchange y; }
+--- must_die
+--- error_log eval: ::emerg('academy_exchange', '"y"', 'academy_zone')
+
+
+=== TEST 24: where there is no zone at all
+--- http_config
+
+--- config
+location / { academy_exchange x; }
+--- must_die
+--- error_log eval: ::emerg('academy_exchange', '"x"', 'academy_zone')
+
+
+=== TEST 25: an exchange without a name
+--- config
+location / { academy_exchange; }
+--- must_die
+--- error_log eval: ::emerg('academy_exchange', 'invalid number of arguments')
+
+
+=== TEST 26: an exchange with an empty name
+--- config
+location / { academy_exchange ""; }
+--- must_die
+--- error_log eval: ::emerg('academy_exchange', '""', 'name')
+
+
+=== TEST 27: two exchanges in one location
+--- config
+location / { academy_exchange x; academy_exchange x; }
+--- must_die
+--- error_log eval: ::emerg('"academy_exchange" directive is duplicate')
+
+
+=== TEST 28: an exchange in the location of a regular expression
+--- config
+location ~ ^/v1/ { academy_exchange x; }
+--- must_die
+--- error_log eval: ::emerg('academy_exchange', '"^/v1/"', 'prefix location')
+
+
+=== TEST 29: an exchange in the location of a regular expression in any case
+--- config
+location ~* /V1/ { academy_exchange x; }
+--- must_die
+--- error_log eval: ::emerg('academy_exchange', '"/V1/"', 'prefix location')
+
+
+=== TEST 30: an exchange in the location of one exact path
+--- config
+location = /mailbox { academy_exchange x; }
+--- must_die
+--- error_log eval: ::emerg('academy_exchange', '"/mailbox"', 'prefix location')
+
+
+=== TEST 31: an exchange in the location of a name
+--- config
+location @exchange { academy_exchange x; }
+--- must_die
+--- error_log eval: ::emerg('academy_exchange', '"@exchange"', 'prefix location')
+
+
+=== TEST 32: an exchange in a server
+--- config
+academy_exchange x;
+--- must_die
+--- error_log eval: ::emerg('"academy_exchange" directive is not allowed here')
+
+
+=== TEST 33: academy_listen_timeout 0
+--- config
+location / { academy_exchange x; academy_listen_timeout 0; }
+--- must_die
+--- error_log eval: ::emerg('academy_listen_timeout', '"0"', 'from 1ms to 1d')
+
+
+=== TEST 34: academy_listen_timeout -1s
+--- config
+location / { academy_exchange x; academy_listen_timeout -1s; }
+--- must_die
+--- error_log eval: ::emerg('academy_listen_timeout', '"-1s"', 'from 1ms to 1d')
+
+
+=== TEST 35: academy_listen_timeout soon
+--- config
+location / { academy_exchange x; academy_listen_timeout soon; }
+--- must_die
+--- error_log eval: ::emerg('academy_listen_timeout', '"soon"', 'from 1ms to 1d')
+
+
+=== TEST 36: academy_listen_timeout 2d
+--- config
+location / { academy_exchange x; academy_listen_timeout 2d; }
+--- must_die
+--- error_log eval: ::emerg('academy_listen_timeout', '"2d"', 'from 1ms to 1d')
+
+
+=== TEST 37: academy_listen_timeout 1.5s
+--- config
+location / { academy_exchange x; academy_listen_timeout 1.5s; }
+--- must_die
+--- error_log eval: ::emerg('academy_listen_timeout', '"1.5s"', 'from 1ms to 1d')
+
+
+=== TEST 38: academy_listen_timeout 86400001ms
+--- config
+location / { academy_exchange x; academy_listen_timeout 86400001ms; }
+--- must_die
+--- error_log eval: ::emerg('academy_listen_timeout', '"86400001ms"', 'from 1ms to 1d')
+
+
+=== TEST 39: academy_listen_timeout 99999999999999999999s
+--- config
+location / { academy_exchange x; academy_listen_timeout 99999999999999999999s; }
+--- must_die
+--- error_log eval: ::emerg('academy_listen_timeout', '"99999999999999999999s"', 'from 1ms to 1d')
+
+
+=== TEST 40: academy_ping_interval -1s
+--- config
+location / { academy_exchange x; academy_ping_interval -1s; }
+--- must_die
+--- error_log eval: ::emerg('academy_ping_interval', '"-1s"', 'up to 1d, or 0')
+
+
+=== TEST 41: academy_ping_interval never
+--- config
+location / { academy_exchange x; academy_ping_interval never; }
+--- must_die
+--- error_log eval: ::emerg('academy_ping_interval', '"never"', 'up to 1d, or 0')
+
+
+=== TEST 42: academy_ping_interval 25h
+--- config
+location / { academy_exchange x; academy_ping_interval 25h; }
+--- must_die
+--- error_log eval: ::emerg('academy_ping_interval', '"25h"', 'up to 1d, or 0')
+
+
+=== TEST 43: academy_ping_interval 1.5s
+--- config
+location / { academy_exchange x; academy_ping_interval 1.5s; }
+--- must_die
+--- error_log eval: ::emerg('academy_ping_interval', '"1.5s"', 'up to 1d, or 0')
+
+
+=== TEST 44: academy_retry -1
+--- config
+location / { academy_exchange x; academy_retry -1; }
+--- must_die
+--- error_log eval: ::emerg('academy_retry', '"-1"', 'up to 1h')
+
+
+=== TEST 45: academy_retry later
+--- config
+location / { academy_exchange x; academy_retry later; }
+--- must_die
+--- error_log eval: ::emerg('academy_retry', '"later"', 'up to 1h')
+
+
+=== TEST 46: academy_retry 2h
+--- config
+location / { academy_exchange x; academy_retry 2h; }
+--- must_die
+--- error_log eval: ::emerg('academy_retry', '"2h"', 'up to 1h')
+
+
+=== TEST 47: academy_retry 61m
+--- config
+location / { academy_exchange x; academy_retry 61m; }
+--- must_die
+--- error_log eval: ::emerg('academy_retry', '"61m"', 'up to 1h')
+
+
+=== TEST 48: academy_message_size 0
+--- config
+location / { academy_exchange x; academy_message_size 0; }
+--- must_die
+--- error_log eval: ::emerg('academy_message_size', '"0"', 'from 1k to 64m')
+
+
+=== TEST 49: academy_message_size 1023
+--- config
+location / { academy_exchange x; academy_message_size 1023; }
+--- must_die
+--- error_log eval: ::emerg('academy_message_size', '"1023"', 'from 1k to 64m')
+
+
+=== TEST 50: academy_message_size 65m
+--- config
+location / { academy_exchange x; academy_message_size 65m; }
+--- must_die
+--- error_log eval: ::emerg('academy_message_size', '"65m"', 'from 1k to 64m')
+
+
+=== TEST 51: academy_message_size large
+--- config
+location / { academy_exchange x; academy_message_size large; }
+--- must_die
+--- error_log eval: ::emerg('academy_message_size', '"large"', 'from 1k to 64m')
+
+
+=== TEST 52: academy_message_size -1k
+--- config
+location / { academy_exchange x; academy_message_size -1k; }
+--- must_die
+--- error_log eval: ::emerg('academy_message_size', '"-1k"', 'from 1k to 64m')
+
+
+=== TEST 53: academy_message_size 1g
+--- config
+location / { academy_exchange x; academy_message_size 1g; }
+--- must_die
+--- error_log eval: ::emerg('academy_message_size', '"1g"', 'from 1k to 64m')
+
+
+=== TEST 54: academy_message_size 1k1
+--- config
+location / { academy_exchange x; academy_message_size 1k1; }
+--- must_die
+--- error_log eval: ::emerg('academy_message_size', '"1k1"', 'from 1k to 64m')
+
+
+=== TEST 55: academy_auth on
+--- config
+location / { academy_exchange x; academy_auth on; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth', '"on"', '"off" or "variables"')
+
+
+=== TEST 56: academy_auth maybe
+--- config
+location / { academy_exchange x; academy_auth maybe; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth', '"maybe"', '"off" or "variables"')
+
+
+=== TEST 57: academy_auth Variables
+--- config
+location / { academy_exchange x; academy_auth Variables; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth', '"Variables"', '"off" or "variables"')
+
+
+=== TEST 58: academy_auth globus
+--- config
+location / { academy_exchange x; academy_auth globus; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth', '"globus"', '"off" or "variables"')
+
+
+=== TEST 59: academy_verify_source maybe
+--- config
+location / { academy_exchange x; academy_verify_source maybe; }
+--- must_die
+--- error_log eval: ::emerg('academy_verify_source', '"maybe"', '"on" or "off"')
+
+
+=== TEST 60: academy_listen_timeout twice
+--- config
+location / { academy_exchange x; academy_listen_timeout 1s; academy_listen_timeout 1s; }
+--- must_die
+--- error_log eval: ::emerg('"academy_listen_timeout" directive is duplicate')
+
+
+=== TEST 61: academy_listen_timeout without a value
+--- config
+location / { academy_exchange x; academy_listen_timeout; }
+--- must_die
+--- error_log eval: ::emerg('"academy_listen_timeout"', 'invalid number of arguments')
+
+
+=== TEST 62: academy_ping_interval twice
+--- config
+location / { academy_exchange x; academy_ping_interval 1s; academy_ping_interval 1s; }
+--- must_die
+--- error_log eval: ::emerg('"academy_ping_interval" directive is duplicate')
+
+
+=== TEST 63: academy_ping_interval without a value
+--- config
+location / { academy_exchange x; academy_ping_interval; }
+--- must_die
+--- error_log eval: ::emerg('"academy_ping_interval"', 'invalid number of arguments')
+
+
+=== TEST 64: academy_retry twice
+--- config
+location / { academy_exchange x; academy_retry 1s; academy_retry 1s; }
+--- must_die
+--- error_log eval: ::emerg('"academy_retry" directive is duplicate')
+
+
+=== TEST 65: academy_retry without a value
+--- config
+location / { academy_exchange x; academy_retry; }
+--- must_die
+--- error_log eval: ::emerg('"academy_retry"', 'invalid number of arguments')
+
+
+=== TEST 66: academy_message_size twice
+--- config
+location / { academy_exchange x; academy_message_size 1k; academy_message_size 1k; }
+--- must_die
+--- error_log eval: ::emerg('"academy_message_size" directive is duplicate')
+
+
+=== TEST 67: academy_message_size without a value
+--- config
+location / { academy_exchange x; academy_message_size; }
+--- must_die
+--- error_log eval: ::emerg('"academy_message_size"', 'invalid number of arguments')
+
+
+=== TEST 68: academy_auth twice
+--- config
+location / { academy_exchange x; academy_auth off; academy_auth off; }
+--- must_die
+--- error_log eval: ::emerg('"academy_auth" directive is duplicate')
+
+
+=== TEST 69: academy_auth without a value
+--- config
+location / { academy_exchange x; academy_auth; }
+--- must_die
+--- error_log eval: ::emerg('"academy_auth"', 'invalid number of arguments')
+
+
+=== TEST 70: academy_client_id twice
+--- config
+location / { academy_exchange x; academy_client_id 1s; academy_client_id 1s; }
+--- must_die
+--- error_log eval: ::emerg('"academy_client_id" directive is duplicate')
+
+
+=== TEST 71: academy_client_id without a value
+--- config
+location / { academy_exchange x; academy_client_id; }
+--- must_die
+--- error_log eval: ::emerg('"academy_client_id"', 'invalid number of arguments')
+
+
+=== TEST 72: academy_client_groups twice
+--- config
+location / { academy_exchange x; academy_client_groups 1s; academy_client_groups 1s; }
+--- must_die
+--- error_log eval: ::emerg('"academy_client_groups" directive is duplicate')
+
+
+=== TEST 73: academy_client_groups without a value
+--- config
+location / { academy_exchange x; academy_client_groups; }
+--- must_die
+--- error_log eval: ::emerg('"academy_client_groups"', 'invalid number of arguments')
+
+
+=== TEST 74: academy_verify_source twice
+--- config
+location / { academy_exchange x; academy_verify_source on; academy_verify_source on; }
+--- must_die
+--- error_log eval: ::emerg('"academy_verify_source" directive is duplicate')
+
+
+=== TEST 75: academy_verify_source without a value
+--- config
+location / { academy_exchange x; academy_verify_source; }
+--- must_die
+--- error_log eval: ::emerg('"academy_verify_source"', 'invalid number of arguments')
+
+
+=== TEST 76: academy_auth variables without an id
+--- config
+location / { academy_exchange x; academy_auth variables; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth variables', 'academy_client_id')
+
+
+=== TEST 77: academy_client_id of a variable that there is not
+--- config
+location / { academy_exchange x; academy_client_id $nobody; }
+--- must_die
+--- error_log eval: ::emerg('"nobody" variable')
+
+
+=== TEST 78: academy_client_groups of a variable that there is not
+--- config
+location / { academy_exchange x; academy_client_groups $nobody; }
+--- must_die
+--- error_log eval: ::emerg('"nobody" variable')

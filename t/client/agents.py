@@ -1,0 +1,63 @@
+"""The agents of these tests. Both academy-py 1.0.0 and 0.5.0 run them."""
+
+import asyncio
+
+from academy.agent import Agent, action
+from academy.handle import Handle
+
+
+class Adder(Agent):
+    """Computes, alone."""
+
+    @action
+    async def add(self, a, b):
+        return a + b
+
+    @action
+    async def fail(self, text):
+        raise ValueError(text)
+
+    @action
+    async def echo(self, value):
+        return value
+
+    @action
+    async def length(self, value):
+        return len(value)
+
+
+class LoudAdder(Adder):
+    """For discovery: a class below another one."""
+
+
+class Player(Agent):
+    """Calls a peer, which calls back, and so on."""
+
+    @action
+    async def play(self, me, peer, balls):
+        if balls == 0:
+            return [str(me.uid)]
+        answer = await Handle(peer).play(peer, me, balls - 1)
+        return [str(me.uid), *answer]
+
+    @action
+    async def ask(self, adder, a, b):
+        return await Handle(adder).add(a, b)
+
+
+class Sleeper(Agent):
+    """Takes a request in and never answers it."""
+
+    @action
+    async def sleep(self):
+        await asyncio.Event().wait()
+
+
+class Finder(Agent):
+    """Looks for others by itself."""
+
+    @action
+    async def find(self, name, allow_subclasses):
+        found = await self.agent_exchange_client.discover(
+            name, allow_subclasses=allow_subclasses)
+        return sorted(str(aid.uid) for aid in found)

@@ -1,0 +1,58 @@
+"""What the pytest suites share: an nginx for a test, and the figures that the
+tests found, which are printed at the end."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "lib"))
+
+from academy_nginx import PATIENCE, Nginx  # noqa: E402
+
+FIGURES: list[str] = []
+
+# A proxy of the machine's has no place between two processes on loopback.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "nginx_only: what the Python reference cannot be asked")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent.name in ("client", "workers"):
+            item.add_marker(pytest.mark.timeout(120 * PATIENCE))
+
+
+@pytest.fixture
+def nginx(request):
+    """A function that starts an nginx, which is stopped and judged when the
+    test is over."""
+    started: list[Nginx] = []
+
+    def start(**pieces) -> Nginx:
+        started.append(Nginx(**pieces).start())
+        return started[-1]
+
+    yield start
+
+    for server in reversed(started):
+        server.stop()
+
+
+@pytest.fixture
+def figures(request):
+    """A function that notes a line of figures under the test's name."""
+    return lambda line: FIGURES.append(f"{request.node.name}: {line}")
+
+
+def pytest_terminal_summary(terminalreporter):
+    if FIGURES:
+        terminalreporter.section("figures")
+        for line in FIGURES:
+            terminalreporter.write_line(line)

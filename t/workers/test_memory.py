@@ -1,0 +1,196 @@
+"""A zone that is full."""
+
+import asyncio
+import json
+
+import pytest
+from academy_nginx import ASAN, run
+from exchange import Client, body_of, mailbox, message, taken
+
+ROUNDS = 20
+
+# The smallest zone that there is.
+ZONE = "2m"
+
+
+async def fill(clients, boxes, body):
+    """Puts until there is no room; how many there were."""
+    count = 0
+    while True:
+        n = count % len(boxes)
+        answer = await clients[n % len(clients)].try_put(boxes[n], body)
+        if answer.status != 200:
+            assert answer.status == 503, answer
+            assert int(answer.headers["retry-after"]) > 0
+            return count
+        count += 1
+
+
+async def drain(client, box, kind="poll"):
+    """Receives all that waits; how many there were."""
+    queued = (await client.stats(box))["queued"]
+    if kind == "poll":
+        for _ in range(queued):
+            answer = await client.get(box, 10)
+            assert answer.status == 200, answer
+        return queued
+    stream = await (await Client.open(client.port)).stream(box)
+    for _ in range(queued):
+        await stream.next()
+    stream.close()
+    return queued
+
+
+@pytest.mark.parametrize("kind", ["poll", "stream"])
+@pytest.mark.parametrize("size", [300, 5000, 100_000])
+def test_as_many_fit_each_time(nginx, figures, kind, size):
+    """Fill, drain, fill again: nothing leaks, nothing falls to pieces."""
+    server = nginx(workers=2, zone=ZONE)
+    rounds = ROUNDS // 4 if ASAN else ROUNDS
+
+    async def test():
+        clients = [await Client.open(server.port) for _ in range(8)]
+        boxes = [await clients[0].new() for _ in range(16)]
+        fitted = []
+        for _ in range(rounds):
+            fitted.append(await fill(clients, boxes, "x" * size))
+            drained = 0
+            for box in boxes:
+                drained += await drain(clients[0], box, kind)
+            assert drained == fitted[-1]
+        return fitted
+
+    fitted = run(test(), 90)
+    figures(f"{fitted[0]} messages of {size} bytes, {rounds} times")
+    assert fitted[0] > 10
+    assert fitted == [fitted[0]] * rounds
+
+
+def test_full_zone_serves_on(nginx, figures):
+    """With no room left: nothing of what was refused is there, receives,
+    deletes, heartbeats and statistics work, and one message out is one in."""
+    server = nginx(workers=2, zone=ZONE)
+
+    async def test():
+        client = await Client.open(server.port)
+        boxes = [await client.new() for _ in range(4)]
+        count = await fill([client], boxes, "x" * 1000)
+        queued = [(await client.stats(box))["queued"] for box in boxes]
+        assert sum(queued) == count
+        for box in boxes:
+            for method, path in (("POST", "/mailbox/heartbeat"),
+                                 ("GET", "/mailbox/heartbeat"),
+                                 ("GET", "/mailbox"),
+                                 ("GET", "/mailbox/stats")):
+                answer = await client.request(method, path, {"mailbox": box})
+                assert answer.status == 200, (path, answer)
+        # A listener is served with the zone full.
+        stream = await (await Client.open(server.port)).stream(boxes[0])
+        assert body_of(await stream.next()) == "x" * 1000
+        stream.close()
+        # Room is made by a receive, and by the end of a mailbox.
+        for _ in range(3):
+            assert taken(await client.get(boxes[1], 1)) == "x" * 1000
+        await client.put(boxes[2], "y" * 1000)
+        await client.terminate(boxes[3])
+        again = await fill([client], boxes[:1], "x" * 1000)
+        assert again >= queued[3] - 2
+        figures(f"{count} messages in 2 MB, {again} again after the end of a "
+                f"mailbox that held {queued[3]}")
+
+    run(test())
+
+
+def test_mailboxes_until_full(nginx, figures):
+    """Mailboxes fill the zone as well. Those that are there work on."""
+    server = nginx(workers=2, zone=ZONE)
+
+    async def test():
+        client = await Client.open(server.port)
+        boxes = []
+        while True:
+            box = mailbox()
+            answer = await client.request("POST", "/mailbox", {"mailbox": box})
+            if answer.status != 200:
+                break
+            boxes.append(box)
+        assert answer.status == 503
+        assert int(answer.headers["retry-after"]) > 0
+        assert await client.status(box) == "MISSING"
+        figures(f"{len(boxes)} mailboxes in 2 MB, "
+                f"{(2 << 20) / len(boxes):.0f} bytes each")
+        assert len(boxes) > 1000
+        for box in boxes[::50]:
+            assert await client.status(box) == "ACTIVE"
+            answer = await client.request(
+                "POST", "/mailbox/heartbeat", {"mailbox": box})
+            assert answer.status == 200
+            assert (await client.get(box, 0.001)).status == 408
+        # To end one needs no room, and gives none for the id: its gravestone.
+        await client.terminate(boxes[0])
+        assert await client.status(boxes[0]) == "TERMINATED"
+
+    run(test())
+
+
+def test_requests_that_nobody_answers(nginx, figures):
+    """What the exchange remembers of a request ends with its answer, or with
+    the mailbox."""
+    server = nginx(workers=2, zone=ZONE)
+
+    async def test():
+        client = await Client.open(server.port)
+        asker = await client.create(mailbox("user"))
+        fitted = []
+        for n in range(6):
+            agent = await client.new()
+            count = 0
+            requests = []
+            while True:
+                text = message(agent, count, src=asker, kind="request")
+                answer = await client.request(
+                    "PUT", "/message", {"message": text})
+                if answer.status == 503:
+                    break
+                requests.append(json.loads(text)["header"]["tag"])
+                count += 1
+            fitted.append(count)
+            # Taken in, they are remembered still.
+            assert await drain(client, agent) == count
+            stats = await client.stats(agent)
+            assert (stats["in_progress"], stats["queued"]) == (count, 0)
+            # The end of the agent answers them all: there has to be room for
+            # that too, and the asker reads each.
+            await client.terminate(agent)
+            answered = set()
+            for _ in requests:
+                text = (await client.get(asker, 10)).json()["message"]
+                answered.add(json.loads(text)["header"]["tag"])
+                assert body_of(text)["error_code"] == 0
+            assert answered == set(requests)
+        return fitted
+
+    fitted = run(test(), 90)
+    figures(f"requests that fit: {fitted}")
+    # Each round leaves one gravestone.
+    assert min(fitted) >= max(fitted) * 0.98
+
+
+def test_refused_put_wakes_nobody(nginx):
+    """A put that finds no room leaves the listener parked and the order as it
+    was."""
+    server = nginx(workers=2, zone=ZONE)
+
+    async def test():
+        client = await Client.open(server.port)
+        full, quiet = await client.new(), await client.new()
+        stream = await (await Client.open(server.port)).stream(quiet)
+        await fill([client], [full], "x" * 1000)
+        answer = await client.try_put(quiet, "y" * 100_000)
+        assert answer.status == 503
+        await drain(client, full)
+        await client.put(quiet, "z")
+        async with asyncio.timeout(5):
+            assert body_of(await stream.next()) == "z"
+
+    run(test())

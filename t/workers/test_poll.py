@@ -1,0 +1,224 @@
+"""Long polls: GET /message that waits."""
+
+import asyncio
+import contextlib
+import socket
+import statistics
+import time
+
+import pytest
+from academy_nginx import ASAN, Gone, run
+from exchange import Client, deaf, left, taken, with_worker
+
+
+@pytest.mark.parametrize("where", ["same", "other"])
+def test_woken_at_once(nginx, figures, where):
+    """By a put in the same worker, and by one in another."""
+    server = nginx(workers=4)
+
+    async def test():
+        waiting = await Client.open(server.port)
+        here = await waiting.worker()
+        sending = await with_worker(
+            server.port, lambda pid: (pid == here) == (where == "same"))
+        box = await sending.new()
+        times = []
+        for n in range(200):
+            waiting.send_get(box)
+            # A moment for it to be parked: the waking is what is measured.
+            await asyncio.sleep(0.002)
+            start = time.monotonic()
+            await sending.put(box, n)
+            assert taken(await waiting.answer()) == n
+            times.append(time.monotonic() - start)
+        return times
+
+    times = run(test())
+    median = statistics.median(times)
+    figures(f"from put to answer: median {median * 1e3:.2f} ms, "
+            f"longest {max(times) * 1e3:.2f} ms")
+    assert median < (0.5 if ASAN else 0.05)
+
+
+def test_timeout(nginx):
+    server = nginx(workers=2)
+
+    async def test():
+        client = await Client.open(server.port)
+        box = await client.new()
+        for timeout in (0.001, 0.3, 1):
+            start = time.monotonic()
+            answer = await client.get(box, timeout)
+            took = time.monotonic() - start
+            assert (answer.status, answer.body) == (408, b"Request timeout")
+            assert timeout - 0.01 <= took < timeout + (2 if ASAN else 0.3)
+        # The connection is as good as before.
+        await client.put(box, "after")
+        assert taken(await client.get(box, 1)) == "after"
+
+    run(test())
+
+
+def test_default_timeout_is_the_configured_one(nginx):
+    server = nginx(http="academy_listen_timeout 500ms;")
+
+    async def test():
+        client = await Client.open(server.port)
+        box = await client.new()
+        start = time.monotonic()
+        answer = await client.request("GET", "/message", {"mailbox": box})
+        assert answer.status == 408
+        assert 0.45 < time.monotonic() - start < (3 if ASAN else 1)
+        assert (await client.get(box, 0.6)).status == 400
+
+    run(test())
+
+
+def test_client_that_goes_away_takes_nothing_with_it(nginx):
+    """With a FIN and with a RST, from the same and from another worker: the
+    message is for the next one."""
+    server = nginx(workers=2)
+
+    async def test():
+        sender = await Client.open(server.port)
+        there = await sender.worker()
+        for leave in (Client.close, Client.reset):
+            for wanted in (lambda pid: pid == there,
+                           lambda pid: pid != there):
+                box = await sender.new()
+                leaver = await with_worker(server.port, wanted)
+                leaver.send_get(box)
+                await leaver.writer.drain()
+                leave(leaver)
+                await left(leaver)
+                # Right behind it: the server may not have noticed yet.
+                await sender.put(box, "for the next")
+                next_one = await Client.open(server.port)
+                assert taken(await next_one.get(box, 10)) == "for the next"
+                assert (await next_one.get(box, 0.05)).status == 408
+                next_one.close()
+
+    run(test())
+
+
+def test_poller_that_leaves_with_its_answer_unread(nginx):
+    """The answer is large and was begun: its reader has not got it, and it is
+    for the next one."""
+    server = nginx(workers=2)
+    large = "x" * 400_000
+
+    async def test():
+        sender = await Client.open(server.port)
+        box = await sender.new()
+        for n in range(5):
+            sock = deaf(server.port, "GET", "/message", box)
+            await sender.put(box, [n, large])
+            # It has begun to come.
+            await asyncio.to_thread(sock.recv, 1, socket.MSG_PEEK)
+            sock.close()
+            assert taken(await sender.get(box, 5)) == [n, large]
+
+    run(test())
+
+
+@pytest.mark.parametrize("how", ["half-close", "close", "reset"])
+def test_pollers_come_and_go(nginx, figures, how):
+    """While messages are put. Who half-closes reads on to the end: then each
+    message was either read there or is still in the mailbox, once. Who closes
+    may have it in a buffer that nobody reads any more; what is left is in
+    order then."""
+    server = nginx(workers=4)
+    count = 100 if ASAN else 500
+
+    async def test():
+        sender = await Client.open(server.port)
+        box = await sender.new()
+        there, left_over = [], []
+        over = asyncio.Event()
+
+        async def flicker(n):
+            while not over.is_set():
+                client = await Client.open(server.port)
+                client.send_get(box, 30)
+                await asyncio.sleep(0.001 * (n % 5))
+                if how == "half-close":
+                    client.writer.write_eof()
+                    with contextlib.suppress(Gone):
+                        there.append(taken(await client.answer()))
+                client.reset() if how == "reset" else client.close()
+                await left(client)
+                n += 1
+
+        flickers = [asyncio.create_task(flicker(n)) for n in range(4)]
+        for n in range(count):
+            await sender.put(box, n)
+        over.set()
+        await asyncio.gather(*flickers)
+        reader = await Client.open(server.port)
+        while (answer := await reader.get(box, 1)).status == 200:
+            left_over.append(taken(answer))
+        return there, left_over
+
+    there, left_over = run(test())
+    figures(f"{count} messages, {len(left_over)} not taken by those who went")
+    assert left_over == sorted(set(left_over))
+    if how == "half-close":
+        assert sorted(there + left_over) == list(range(count))
+
+
+def test_each_message_to_exactly_one_of_several(nginx):
+    server = nginx(workers=4)
+    pollers, messages = 20, 400
+
+    async def test():
+        sender = await Client.open(server.port)
+        box = await sender.new()
+        seen = []
+
+        async def poll():
+            client = await Client.open(server.port)
+            mine = []
+            while (body := taken(await client.get(box))) != "last":
+                mine.append(body)
+                seen.append(body)
+            client.close()
+            return mine
+
+        tasks = [asyncio.create_task(poll()) for _ in range(pollers)]
+        for n in range(messages):
+            await sender.put(box, n)
+        for _ in tasks:
+            await sender.put(box, "last")
+        for mine in await asyncio.gather(*tasks):
+            assert mine == sorted(mine)
+        assert sorted(seen) == list(range(messages))
+        assert (await sender.stats(box))["queued"] == 0
+
+    run(test())
+
+
+def test_all_pollers_hear_of_the_end(nginx):
+    server = nginx(workers=4)
+
+    async def test():
+        owner = await Client.open(server.port)
+        box = await owner.new()
+        pollers = [await Client.open(server.port) for _ in range(20)]
+        for poller in pollers:
+            poller.send_get(box)
+        answers = [asyncio.create_task(p.answer()) for p in pollers]
+        # One is served, and so the others wait.
+        await owner.put(box, 1)
+        (served,), waiting = await asyncio.wait(
+            answers, return_when=asyncio.FIRST_COMPLETED)
+        assert taken(served.result()) == 1
+        start = time.monotonic()
+        await owner.terminate(box)
+        for answer in await asyncio.gather(*waiting):
+            assert (answer.status, answer.body) == (419, b"Mailbox was closed")
+        assert time.monotonic() - start < (5 if ASAN else 1)
+        # Their connections are kept: each may ask again, and hears it again.
+        for poller in pollers:
+            assert (await poller.get(box, 5)).status == 419
+
+    run(test())
