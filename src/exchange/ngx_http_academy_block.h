@@ -14,29 +14,25 @@
 
 /*
  * Blocks: the bytes that the scanner looks at together, 16 with SSE2 and 8
- * elsewhere.  A test returns a block whose bytes are marked where they passed;
- * the marks of each byte are exact, whatever the bytes beside it are.  A mask
- * holds the marks of a block, of which _first() finds the first and which
- * must not be 0 then.
+ * elsewhere.  A test returns a block whose bytes have their high bit set where
+ * they passed, and cleared elsewhere: exactly, whatever the bytes beside them
+ * are.  A mask has a bit for each such mark, the first byte's lowest.
  */
+
+typedef uint32_t  ngx_http_academy_mask_t;
+
 
 #if (defined(__SSE2__) && !defined(NGX_HTTP_ACADEMY_PORTABLE))
 
 #include <emmintrin.h>
 
 
-#define NGX_HTTP_ACADEMY_BLOCK             16
-#define NGX_HTTP_ACADEMY_MASK_FULL         0xffff
-
-#define ngx_http_academy_mask_first(mask)  ((size_t) __builtin_ctz(mask))
-#define ngx_http_academy_mask_from(mask, n)  ((mask) & 0xffffffff << (n))
-#define ngx_http_academy_mask_rest(mask)   ((mask) & ((mask) - 1))
-#define ngx_http_academy_mask_next(mask)   ((mask) << 1 & 0xffff)
-#define ngx_http_academy_mask_last(mask)   ((mask) & 0x8000)
+#define NGX_HTTP_ACADEMY_BLOCK      16
+#define NGX_HTTP_ACADEMY_MASK_FULL  0xffff
+#define NGX_HTTP_ACADEMY_MASK_ODD   0xaaaa
 
 
-typedef __m128i   ngx_http_academy_block_t;
-typedef uint32_t  ngx_http_academy_mask_t;
+typedef __m128i  ngx_http_academy_block_t;
 
 
 static ngx_inline ngx_http_academy_block_t
@@ -84,12 +80,19 @@ ngx_http_academy_block_or(ngx_http_academy_block_t a,
 }
 
 
-/* both for marked blocks and, since a mark is the high bit, for non-ASCII */
-
 static ngx_inline ngx_http_academy_mask_t
-ngx_http_academy_block_mask(ngx_http_academy_block_t b)
+ngx_http_academy_block_mask(ngx_http_academy_block_t marked)
 {
-    return (ngx_http_academy_mask_t) _mm_movemask_epi8(b);
+    return (ngx_http_academy_mask_t) _mm_movemask_epi8(marked);
+}
+
+
+/* whether there is a mark; in text that is not marked, a byte above 0x7f */
+
+static ngx_inline ngx_uint_t
+ngx_http_academy_block_any(ngx_http_academy_block_t b)
+{
+    return _mm_movemask_epi8(b) != 0;
 }
 
 
@@ -108,33 +111,20 @@ ngx_http_academy_block_count(ngx_http_academy_block_t marked)
 
 #else
 
-#define NGX_HTTP_ACADEMY_BLOCK             8
-#define NGX_HTTP_ACADEMY_MASK_FULL         0x8080808080808080ull
+#define NGX_HTTP_ACADEMY_BLOCK      8
+#define NGX_HTTP_ACADEMY_MASK_FULL  0xff
+#define NGX_HTTP_ACADEMY_MASK_ODD   0xaa
+
+/* what gathers the lowest bits of all bytes in the highest byte, in order */
 
 #if (NGX_HAVE_LITTLE_ENDIAN)
-
-#define ngx_http_academy_mask_first(mask)  ((size_t) __builtin_ctzll(mask) / 8)
-#define ngx_http_academy_mask_from(mask, n)                                   \
-    ((n) < 8 ? (mask) & ~(uint64_t) 0 << 8 * (n) : 0)
-#define ngx_http_academy_mask_rest(mask)   ((mask) & ((mask) - 1))
-#define ngx_http_academy_mask_next(mask)   ((mask) << 8)
-#define ngx_http_academy_mask_last(mask)   ((mask) & (uint64_t) 0x80 << 56)
-
+#define NGX_HTTP_ACADEMY_MASK_GATHER  0x0102040810204080ull
 #else
-
-#define ngx_http_academy_mask_first(mask)  ((size_t) __builtin_clzll(mask) / 8)
-#define ngx_http_academy_mask_from(mask, n)                                   \
-    ((n) < 8 ? (mask) & ~(uint64_t) 0 >> 8 * (n) : 0)
-#define ngx_http_academy_mask_rest(mask)                                      \
-    ngx_http_academy_mask_from(mask, ngx_http_academy_mask_first(mask) + 1)
-#define ngx_http_academy_mask_next(mask)   ((mask) >> 8)
-#define ngx_http_academy_mask_last(mask)   ((mask) & 0x80)
-
+#define NGX_HTTP_ACADEMY_MASK_GATHER  0x8040201008040201ull
 #endif
 
 
 typedef uint64_t  ngx_http_academy_block_t;
-typedef uint64_t  ngx_http_academy_mask_t;
 
 
 static ngx_inline ngx_http_academy_block_t
@@ -196,22 +186,43 @@ ngx_http_academy_block_or(ngx_http_academy_block_t a,
 
 
 static ngx_inline ngx_http_academy_mask_t
-ngx_http_academy_block_mask(ngx_http_academy_block_t b)
+ngx_http_academy_block_mask(ngx_http_academy_block_t marked)
 {
-    return b & NGX_HTTP_ACADEMY_MASK_FULL;
+    marked = marked >> 7 & ngx_http_academy_block_fill(1);
+
+    return (ngx_http_academy_mask_t)
+               (marked * NGX_HTTP_ACADEMY_MASK_GATHER >> 56);
+}
+
+
+static ngx_inline ngx_uint_t
+ngx_http_academy_block_any(ngx_http_academy_block_t b)
+{
+    return (b & ~ngx_http_academy_block_fill(0x7f)) != 0;
 }
 
 
 static ngx_inline size_t
 ngx_http_academy_block_count(ngx_http_academy_block_t marked)
 {
-    return (size_t) (((marked >> 7) * ngx_http_academy_block_fill(1)) >> 56);
+    return (size_t) ((marked >> 7) * ngx_http_academy_block_fill(1) >> 56);
 }
 
 #endif
 
 
-/* what a JSON string cannot hold as it is: quotes, backslashes, controls */
+/* the number of the first byte; there must be one */
+
+#define ngx_http_academy_mask_first(mask)     ((size_t) __builtin_ctz(mask))
+
+/* all but the first byte; those before a byte; the last one of a block */
+
+#define ngx_http_academy_mask_rest(mask)      ((mask) & ((mask) - 1))
+#define ngx_http_academy_mask_below(mask, n)                                  \
+    ((mask) & (((ngx_http_academy_mask_t) 1 << (n)) - 1))
+#define ngx_http_academy_mask_last(mask)                                      \
+    ((mask) & (ngx_http_academy_mask_t) 1 << (NGX_HTTP_ACADEMY_BLOCK - 1))
+
 
 static ngx_inline ngx_http_academy_block_t
 ngx_http_academy_block_quoted(ngx_http_academy_block_t b)
@@ -221,12 +232,53 @@ ngx_http_academy_block_quoted(ngx_http_academy_block_t b)
 }
 
 
-static ngx_inline ngx_http_academy_mask_t
-ngx_http_academy_block_special(ngx_http_academy_block_t b)
+/* what ends a string, or must not be in it, unless it is escaped */
+
+static ngx_inline ngx_http_academy_block_t
+ngx_http_academy_block_stop(ngx_http_academy_block_t b)
 {
-    return ngx_http_academy_block_mask(ngx_http_academy_block_or(
-                                           ngx_http_academy_block_quoted(b),
-                                           ngx_http_academy_block_control(b)));
+    return ngx_http_academy_block_or(ngx_http_academy_block_is(b, '"'),
+                                     ngx_http_academy_block_control(b));
+}
+
+
+/* what may stand behind a backslash, but for u */
+
+static ngx_inline ngx_http_academy_block_t
+ngx_http_academy_block_escaped(ngx_http_academy_block_t b)
+{
+    ngx_http_academy_block_t  a, c;
+
+    a = ngx_http_academy_block_or(ngx_http_academy_block_is(b, '/'),
+                                  ngx_http_academy_block_is(b, 'n'));
+    c = ngx_http_academy_block_or(ngx_http_academy_block_is(b, 't'),
+                                  ngx_http_academy_block_is(b, 'r'));
+    a = ngx_http_academy_block_or(a, c);
+    c = ngx_http_academy_block_or(ngx_http_academy_block_is(b, 'b'),
+                                  ngx_http_academy_block_is(b, 'f'));
+    a = ngx_http_academy_block_or(a, c);
+
+    return ngx_http_academy_block_or(a, ngx_http_academy_block_quoted(b));
+}
+
+
+/*
+ * Of backslashes, those that begin an escape: in each run of them the first,
+ * the third, and so on.  A run must not have begun before the block.
+ *
+ * To subtract the runs from the bits at odd places and behind each backslash
+ * changes these bits in a run from its beginning on if that is at an even
+ * place, and by one bit later otherwise.
+ */
+
+static ngx_inline ngx_http_academy_mask_t
+ngx_http_academy_mask_escapes(ngx_http_academy_mask_t slashes)
+{
+    ngx_http_academy_mask_t  odd;
+
+    odd = (slashes << 1 | NGX_HTTP_ACADEMY_MASK_ODD) - slashes;
+
+    return (odd ^ NGX_HTTP_ACADEMY_MASK_ODD) & slashes;
 }
 
 

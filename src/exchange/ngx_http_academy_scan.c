@@ -26,21 +26,23 @@
  * and bytes above 0x7f are errors anywhere else.  What an escape stands for
  * is UTF-8 too, so an unescaped message needs no second check.
  *
- * Unescaping goes from left to right in one buffer: every escape is longer
- * than what it stands for, so what is written never catches up with what is
- * still to be read.
+ * Unescaping goes from left to right in one buffer, and begins to write where
+ * the buffer begins, not only where the string does: no escape is shorter than
+ * what it stands for, so what is written never catches up with what is still
+ * to be read.
  *
  * A function that reads gets the position where its token begins and returns
  * the position behind it, or NULL with s->err filled in.  Nothing at s->end
  * or behind it is touched.  Objects with a meaning are read by _object(), in
- * which the tables lead from one to the next and no deeper than they are
- * long; all other values are passed over by _skip(), which keeps its own
- * stack.
+ * which the tables lead from one to the next, and no deeper than from a
+ * message to an entity; all other values are passed over by _skip(), which
+ * keeps its own stack.
  *
- * No member may be given twice in an object with a meaning.  Names are told
- * apart by a 64-bit hash of their unescaped text alone.  The same name always
- * has the same hash; and who finds two names with one hash has found a way to
- * have his own message refused.
+ * No member may be given twice in an object with a meaning.  Members that
+ * stand in its table have a bit each; others are told apart by a 64-bit hash
+ * of their unescaped names and nothing else.  The same name always has the
+ * same hash, and who finds two names with one hash has found a way to have
+ * his own message refused.
  */
 
 
@@ -51,9 +53,13 @@
 #include "ngx_http_academy_scan.h"
 
 
-/* longer than any text that means something: "urn:uuid:" and a UUID are 45 */
+/*
+ * Room for the text of an escaped string.  One that is cut off to fit, which
+ * happens up to a character before the end, must still be longer than any that
+ * means something: "urn:uuid:" and a UUID are 45.
+ */
 
-#define NGX_HTTP_ACADEMY_SCAN_TEXT     48
+#define NGX_HTTP_ACADEMY_SCAN_TEXT     64
 
 
 typedef struct {
@@ -144,7 +150,7 @@ static u_char *ngx_http_academy_scan_kind(ngx_http_academy_scan_t *s,
     u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
 static u_char *ngx_http_academy_scan_role(ngx_http_academy_scan_t *s,
     u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
-static u_char *ngx_http_academy_scan_title(ngx_http_academy_scan_t *s,
+static u_char *ngx_http_academy_scan_name(ngx_http_academy_scan_t *s,
     u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
 static u_char *ngx_http_academy_scan_version(ngx_http_academy_scan_t *s,
     u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
@@ -161,17 +167,19 @@ static void ngx_http_academy_scan_plain(
 
 static u_char *ngx_http_academy_scan_skip(ngx_http_academy_scan_t *s,
     u_char *p);
-static ngx_inline u_char *ngx_http_academy_scan_name(
+static ngx_inline u_char *ngx_http_academy_scan_skip_name(
     ngx_http_academy_scan_t *s, u_char *p);
-static ngx_inline u_char *ngx_http_academy_scan_pass(
+static ngx_inline u_char *ngx_http_academy_scan_skip_string(
     ngx_http_academy_scan_t *s, u_char *p);
 static ngx_inline u_char *ngx_http_academy_scan_colon(
     ngx_http_academy_scan_t *s, u_char *p);
 static u_char *ngx_http_academy_scan_string(ngx_http_academy_scan_t *s,
     u_char *p, ngx_http_academy_scan_string_t *string);
+static ngx_inline u_char *ngx_http_academy_scan_string_blocks(u_char *p,
+    u_char *end, ngx_uint_t *escaped);
 static u_char *ngx_http_academy_scan_unescape(ngx_http_academy_scan_t *s,
     u_char *p, ngx_str_t *text);
-static u_char *ngx_http_academy_scan_blocks(u_char *p, u_char *end,
+static u_char *ngx_http_academy_scan_unescape_blocks(u_char *p, u_char *end,
     u_char **last);
 static ngx_inline u_char *ngx_http_academy_scan_escape(u_char *p,
     u_char *end, u_char **dst);
@@ -194,13 +202,17 @@ static u_char *ngx_http_academy_scan_refuse(ngx_http_academy_scan_t *s,
 static u_char *ngx_http_academy_scan_syntax(ngx_http_academy_scan_t *s);
 
 
+/* of characters up to the blank: the blank, CR, LF and TAB */
+
+#define ngx_http_academy_scan_blank(c)  (0x100002600ull >> (c) & 1)
+
 #define ngx_http_academy_scan_bit(object, m)                                  \
     ((ngx_uint_t) 1 << ((m) - (object)->members))
 
 #define ngx_http_academy_scan_entity_members(prefix)                          \
     { ngx_string("uid"), prefix ".uid", ngx_http_academy_scan_uuid, NULL,     \
       offsetof(ngx_http_academy_entity_t, id.uid), 1 },                       \
-    { ngx_string("name"), prefix ".name", ngx_http_academy_scan_title, NULL,   \
+    { ngx_string("name"), prefix ".name", ngx_http_academy_scan_name, NULL,   \
       offsetof(ngx_http_academy_entity_t, name), 0 },                         \
     { ngx_string("role"), prefix ".role", ngx_http_academy_scan_role, NULL,   \
       offsetof(ngx_http_academy_entity_t, id.role), 0 },                      \
@@ -857,7 +869,7 @@ ngx_http_academy_scan_role(ngx_http_academy_scan_t *s, u_char *p,
 
 
 static u_char *
-ngx_http_academy_scan_title(ngx_http_academy_scan_t *s, u_char *p,
+ngx_http_academy_scan_name(ngx_http_academy_scan_t *s, u_char *p,
     const ngx_http_academy_scan_member_t *m, void *data)
 {
     u_char     *last;
@@ -930,10 +942,7 @@ ngx_http_academy_scan_word(ngx_http_academy_scan_t *s, u_char *p,
 }
 
 
-/*
- * The text of a string that was read.  What has no room in buf is cut off:
- * then it is too long to be anything that is looked for.
- */
+/* the text of a string that was read; what has no room in buf is cut off */
 
 static void
 ngx_http_academy_scan_plain(ngx_http_academy_scan_string_t *string,
@@ -994,7 +1003,7 @@ ngx_http_academy_scan_skip(ngx_http_academy_scan_t *s, u_char *p)
         switch (c) {
 
         case '"':
-            p = ngx_http_academy_scan_pass(s, p + 1);
+            p = ngx_http_academy_scan_skip_string(s, p + 1);
             break;
 
         case '{':
@@ -1005,7 +1014,7 @@ ngx_http_academy_scan_skip(ngx_http_academy_scan_t *s, u_char *p)
                                                     "nested too deeply");
             }
 
-            /* in ASCII the closing one is the next but one */
+            /* in ASCII the closing bracket is the next but one */
 
             stack[n++] = c + 2;
 
@@ -1020,7 +1029,7 @@ ngx_http_academy_scan_skip(ngx_http_academy_scan_t *s, u_char *p)
             }
 
             if (c == '{') {
-                p = ngx_http_academy_scan_name(s, p);
+                p = ngx_http_academy_scan_skip_name(s, p);
 
                 if (p == NULL) {
                     return NULL;
@@ -1089,7 +1098,7 @@ ngx_http_academy_scan_skip(ngx_http_academy_scan_t *s, u_char *p)
         p = ngx_http_academy_scan_blanks(s, p + 1);
 
         if (stack[n - 1] == '}') {
-            p = ngx_http_academy_scan_name(s, p);
+            p = ngx_http_academy_scan_skip_name(s, p);
 
             if (p == NULL) {
                 return NULL;
@@ -1102,13 +1111,13 @@ ngx_http_academy_scan_skip(ngx_http_academy_scan_t *s, u_char *p)
 /* a name that nobody asks for, and the colon */
 
 static ngx_inline u_char *
-ngx_http_academy_scan_name(ngx_http_academy_scan_t *s, u_char *p)
+ngx_http_academy_scan_skip_name(ngx_http_academy_scan_t *s, u_char *p)
 {
     if (p == s->end || *p != '"') {
         return ngx_http_academy_scan_syntax(s);
     }
 
-    p = ngx_http_academy_scan_pass(s, p + 1);
+    p = ngx_http_academy_scan_skip_string(s, p + 1);
 
     return p ? ngx_http_academy_scan_colon(s, p) : NULL;
 }
@@ -1117,14 +1126,19 @@ ngx_http_academy_scan_name(ngx_http_academy_scan_t *s, u_char *p)
 /* a string that nobody asks for; most are short and have no escapes */
 
 static ngx_inline u_char *
-ngx_http_academy_scan_pass(ngx_http_academy_scan_t *s, u_char *p)
+ngx_http_academy_scan_skip_string(ngx_http_academy_scan_t *s, u_char *p)
 {
     u_char                          *last;
     ngx_http_academy_mask_t          mask;
+    ngx_http_academy_block_t         b;
     ngx_http_academy_scan_string_t   string;
 
     if (s->end - p >= NGX_HTTP_ACADEMY_BLOCK) {
-        mask = ngx_http_academy_block_special(ngx_http_academy_block_load(p));
+        b = ngx_http_academy_block_load(p);
+        mask = ngx_http_academy_block_mask(
+                   ngx_http_academy_block_or(
+                       ngx_http_academy_block_stop(b),
+                       ngx_http_academy_block_is(b, '\\')));
 
         if (mask) {
             last = p + ngx_http_academy_mask_first(mask);
@@ -1160,60 +1174,110 @@ static u_char *
 ngx_http_academy_scan_string(ngx_http_academy_scan_t *s, u_char *p,
     ngx_http_academy_scan_string_t *string)
 {
-    u_char                    c;
-    ngx_http_academy_mask_t   mask;
+    u_char  *end;
+
+    end = s->end;
 
     string->data = p;
     string->escaped = 0;
 
     for ( ;; ) {
 
-        while (s->end - p >= NGX_HTTP_ACADEMY_BLOCK) {
-            mask = ngx_http_academy_block_special(
-                       ngx_http_academy_block_load(p));
+        p = ngx_http_academy_scan_string_blocks(p, end, &string->escaped);
 
-            if (mask) {
-                p += ngx_http_academy_mask_first(mask);
-                break;
-            }
-
-            p += NGX_HTTP_ACADEMY_BLOCK;
+        while (p != end && *p != '"' && *p != '\\' && *p >= 0x20) {
+            p++;
         }
 
-        if (p == s->end) {
+        if (p == end) {
             return ngx_http_academy_scan_syntax(s);
         }
 
-        c = *p;
-
-        if (c == '"') {
+        if (*p == '"') {
             string->last = p;
             return p + 1;
         }
 
-        if (c == '\\') {
-            string->escaped = 1;
-
-            do {
-                p = ngx_http_academy_scan_escape(p, s->end, NULL);
-
-                if (p == NULL) {
-                    return ngx_http_academy_scan_refuse(s, s->field,
-                                                        "an invalid escape");
-                }
-
-            } while (p != s->end && *p == '\\');
-
-            continue;
-        }
-
-        if (c < 0x20) {
+        if (*p != '\\') {
             return ngx_http_academy_scan_refuse(s, s->field,
                                           "a control character in a string");
         }
 
-        p++;
+        string->escaped = 1;
+
+        do {
+            p = ngx_http_academy_scan_escape(p, end, NULL);
+
+            if (p == NULL) {
+                return ngx_http_academy_scan_refuse(s, s->field,
+                                                    "an invalid escape");
+            }
+
+        } while (p != end && *p == '\\');
     }
+}
+
+
+/* block by block up to what _string() itself has to look at */
+
+static ngx_inline u_char *
+ngx_http_academy_scan_string_blocks(u_char *p, u_char *end,
+    ngx_uint_t *escaped)
+{
+    size_t                    n;
+    ngx_http_academy_mask_t   starts, stops, wrong;
+    ngx_http_academy_block_t  b, slashes, stop;
+
+    while (end - p >= NGX_HTTP_ACADEMY_BLOCK) {
+
+        b = ngx_http_academy_block_load(p);
+
+        slashes = ngx_http_academy_block_is(b, '\\');
+        stop = ngx_http_academy_block_stop(b);
+
+        if (!ngx_http_academy_block_any(ngx_http_academy_block_or(slashes,
+                                                                  stop)))
+        {
+            p += NGX_HTTP_ACADEMY_BLOCK;
+            continue;
+        }
+
+        starts = ngx_http_academy_mask_escapes(
+                     ngx_http_academy_block_mask(slashes));
+        stops = ngx_http_academy_block_mask(stop) & ~(starts << 1);
+
+        n = NGX_HTTP_ACADEMY_BLOCK;
+
+        if (stops) {
+            n = ngx_http_academy_mask_first(stops);
+            starts = ngx_http_academy_mask_below(starts, n);
+        }
+
+        if (starts) {
+            *escaped = 1;
+
+            if (ngx_http_academy_mask_last(starts)) {
+                starts ^= ngx_http_academy_mask_last(starts);
+                n--;
+            }
+
+            wrong = starts << 1
+                    & ~ngx_http_academy_block_mask(
+                           ngx_http_academy_block_escaped(b));
+
+            if (wrong) {
+                return p + ngx_http_academy_mask_first(wrong) - 1;
+            }
+        }
+
+        p += n;
+
+        if (stops) {
+            break;
+        }
+    }
+
+    return p;
 }
 
 
@@ -1221,10 +1285,7 @@ static u_char *
 ngx_http_academy_scan_unescape(ngx_http_academy_scan_t *s, u_char *p,
     ngx_str_t *text)
 {
-    u_char                    c, *dst, *end;
-    size_t                    n;
-    ngx_http_academy_mask_t   mask;
-    ngx_http_academy_block_t  b;
+    u_char  *dst, *end;
 
     end = s->end;
 
@@ -1236,175 +1297,149 @@ ngx_http_academy_scan_unescape(ngx_http_academy_scan_t *s, u_char *p,
 
     for ( ;; ) {
 
-        while (end - p >= NGX_HTTP_ACADEMY_BLOCK) {
+        p = ngx_http_academy_scan_unescape_blocks(p, end, &dst);
 
-            if (p - dst >= NGX_HTTP_ACADEMY_BLOCK
-                && end - p > 2 * NGX_HTTP_ACADEMY_BLOCK)
-            {
-                p = ngx_http_academy_scan_blocks(p, end, &dst);
-                break;
-            }
+        /* bytes at the end, or the first ones, for want of room */
 
-            b = ngx_http_academy_block_load(p);
-            mask = ngx_http_academy_block_special(b);
-
-            if (mask) {
-
-                /* a whole block would overwrite what is still to be read */
-
-                n = ngx_http_academy_mask_first(mask);
-
-                ngx_memmove(dst, p, n);
-
-                p += n;
-                dst += n;
-                break;
-            }
-
-            ngx_http_academy_block_store(dst, b);
-
-            p += NGX_HTTP_ACADEMY_BLOCK;
-            dst += NGX_HTTP_ACADEMY_BLOCK;
+        while (p != end && *p != '"' && *p != '\\' && *p >= 0x20) {
+            *dst++ = *p++;
         }
 
         if (p == end) {
             return ngx_http_academy_scan_syntax(s);
         }
 
-        c = *p;
-
-        if (c == '"') {
+        if (*p == '"') {
             text->len = dst - text->data;
             return p + 1;
         }
 
-        if (c == '\\') {
-
-            do {
-                p = ngx_http_academy_scan_escape(p, end, &dst);
-
-                if (p == NULL) {
-                    return ngx_http_academy_scan_refuse(s, s->field,
-                                                        "an invalid escape");
-                }
-
-            } while (p != end && *p == '\\');
-
-            continue;
-        }
-
-        if (c < 0x20) {
+        if (*p != '\\') {
             return ngx_http_academy_scan_refuse(s, s->field,
                                           "a control character in a string");
         }
 
-        *dst++ = c;
-        p++;
+        p = ngx_http_academy_scan_escape(p, end, &dst);
+
+        if (p == NULL) {
+            return ngx_http_academy_scan_refuse(s, s->field,
+                                                "an invalid escape");
+        }
     }
 }
 
 
 /*
- * Unescapes block by block, up to what _unescape() itself has to look at.  At
- * least a block has to lie between dst and p.  What is behind an escape is
- * copied once more, to where it belongs then: so the way from one escape to
- * the next depends on nothing but the mask.
+ * Block by block up to what _unescape() itself has to look at.  A block has to
+ * lie between dst and p, so that one that is written does not touch what is
+ * still to be read.  What is behind an escape is copied once more, to where it
+ * belongs then: so the way from one escape to the next depends on nothing but
+ * the mask.
  */
 
 static u_char *
-ngx_http_academy_scan_blocks(u_char *p, u_char *end, u_char **last)
+ngx_http_academy_scan_unescape_blocks(u_char *p, u_char *end, u_char **last)
 {
-    u_char                    c, *dst;
-    size_t                    n, first;
-    ngx_http_academy_mask_t   mask, slashes, quotes;
-    ngx_http_academy_block_t  b;
+    u_char                    c, *dst, *next;
+    size_t                    i, n;
+    ngx_http_academy_mask_t   starts, stops;
+    ngx_http_academy_block_t  b, slashes, stop;
 
     dst = *last;
+
+    if (p - dst < NGX_HTTP_ACADEMY_BLOCK) {
+        return p;
+    }
 
     while (end - p > 2 * NGX_HTTP_ACADEMY_BLOCK) {
 
         b = ngx_http_academy_block_load(p);
-        mask = ngx_http_academy_block_special(b);
 
         ngx_http_academy_block_store(dst, b);
 
-        if (mask == 0) {
-            p += NGX_HTTP_ACADEMY_BLOCK;
-            dst += NGX_HTTP_ACADEMY_BLOCK;
-            continue;
-        }
+        slashes = ngx_http_academy_block_is(b, '\\');
+        stop = ngx_http_academy_block_stop(b);
 
-        slashes = ngx_http_academy_block_mask(
-                      ngx_http_academy_block_is(b, '\\'));
-        quotes = ngx_http_academy_block_mask(
-                      ngx_http_academy_block_is(b, '"'));
+        n = NGX_HTTP_ACADEMY_BLOCK;
 
-        if (quotes == ngx_http_academy_mask_next(slashes)
-            && mask == (slashes | quotes))
+        if (!ngx_http_academy_block_any(ngx_http_academy_block_or(slashes,
+                                                                  stop)))
         {
-            /* the usual case: nothing but escaped quotation marks */
-
-            n = NGX_HTTP_ACADEMY_BLOCK;
-
-            if (ngx_http_academy_mask_last(slashes)) {
-                slashes ^= ngx_http_academy_mask_last(slashes);
-                n--;
-            }
-
-            while (slashes) {
-                first = ngx_http_academy_mask_first(slashes) + 1;
-                dst--;
-
-                ngx_http_academy_block_store(dst + first,
-                                     ngx_http_academy_block_load(p + first));
-
-                slashes = ngx_http_academy_mask_rest(slashes);
-            }
-
             p += n;
             dst += n;
-
             continue;
         }
 
-        n = 0;
+        starts = ngx_http_academy_mask_escapes(
+                     ngx_http_academy_block_mask(slashes));
+        stops = ngx_http_academy_block_mask(stop) & ~(starts << 1);
 
-        while (mask) {
-            first = ngx_http_academy_mask_first(mask);
-
-            for (n = first; n < NGX_HTTP_ACADEMY_BLOCK; n += 2) {
-
-                if (p[n] != '\\') {
-                    break;
-                }
-
-                c = ngx_http_academy_scan_escapes[p[n + 1]];
-
-                if (c <= NGX_HTTP_ACADEMY_SCAN_UNICODE) {
-                    break;
-                }
-
-                dst[n] = c;
-                dst--;
-            }
-
-            if (n == first) {
-                *last = dst + n;
-                return p + n;
-            }
-
-            ngx_http_academy_block_store(dst + n,
-                                         ngx_http_academy_block_load(p + n));
-
-            mask = ngx_http_academy_mask_from(mask, n);
+        if (stops) {
+            n = ngx_http_academy_mask_first(stops);
+            starts = ngx_http_academy_mask_below(starts, n);
         }
 
-        if (n < NGX_HTTP_ACADEMY_BLOCK) {
-            n = NGX_HTTP_ACADEMY_BLOCK;
+        if (ngx_http_academy_mask_last(starts)) {
+            starts ^= ngx_http_academy_mask_last(starts);
+            n--;
+        }
+
+        if (!(starts << 1 & ~ngx_http_academy_block_mask(
+                                 ngx_http_academy_block_quoted(b))))
+        {
+            /* the usual case: the backslashes go, and nothing changes */
+
+            while (starts) {
+                i = ngx_http_academy_mask_first(starts) + 1;
+                starts = ngx_http_academy_mask_rest(starts);
+
+                dst--;
+
+                ngx_http_academy_block_store(dst + i,
+                                         ngx_http_academy_block_load(p + i));
+            }
+        }
+
+        while (starts) {
+            i = ngx_http_academy_mask_first(starts);
+            starts = ngx_http_academy_mask_rest(starts);
+
+            c = ngx_http_academy_scan_escapes[p[i + 1]];
+
+            if (c <= NGX_HTTP_ACADEMY_SCAN_UNICODE) {
+                p += i;
+                dst += i;
+
+                do {
+                    next = ngx_http_academy_scan_escape(p, end, &dst);
+
+                    if (next == NULL) {
+                        *last = dst;
+                        return p;
+                    }
+
+                    p = next;
+
+                } while (p != end && *p == '\\');
+
+                n = 0;
+                stops = 0;
+                break;
+            }
+
+            dst[i] = c;
+            dst--;
+
+            ngx_http_academy_block_store(dst + i + 2,
+                                     ngx_http_academy_block_load(p + i + 2));
         }
 
         p += n;
         dst += n;
+
+        if (stops) {
+            break;
+        }
     }
 
     *last = dst;
@@ -1621,7 +1656,12 @@ ngx_http_academy_scan_blanks(ngx_http_academy_scan_t *s, u_char *p)
 
     /* the one blank behind a comma or a colon */
 
-    if (*p == ' ' && p + 1 != s->end && p[1] > ' ') {
+    if (p + 1 != s->end && p[1] > ' ' && ngx_http_academy_scan_blank(*p)) {
+
+        if (s->rewrite) {
+            *p = ' ';
+        }
+
         return p + 1;
     }
 

@@ -15,18 +15,25 @@
 
 /*
  * The message path's own JSON scanner.  It accepts what jansson accepts with
- * JSON_ALLOW_NUL, but for numbers, which may have any size, and nesting, of
- * which it takes NGX_HTTP_ACADEMY_JSON_DEPTH levels.  It allocates nothing and
- * works in time linear in its input, whatever that holds.
+ * JSON_ALLOW_NUL, but for
+ *
+ *     numbers, which may have any size, and up to
+ *     NGX_HTTP_ACADEMY_JSON_DIGITS digits before the point,
+ *     nesting, of which it takes NGX_HTTP_ACADEMY_JSON_DEPTH levels,
+ *     names of members, which may have a \u0000 in them, and
+ *     a zero byte behind a number or a literal, which is an error here.
+ *
+ * It allocates nothing and works in time linear in its input, whatever that
+ * holds.
  */
 
 #define NGX_HTTP_ACADEMY_JSON_DEPTH    200
 
-/* what Python makes an integer of, at most, in a number before its point */
+/* Python makes no integer of more: a client would refuse the message */
 
 #define NGX_HTTP_ACADEMY_JSON_DIGITS   4300
 
-/* distinct members looked at in the outer object, a header, an entity id */
+/* the members of the outer object, of a message and of a header, each */
 
 #define NGX_HTTP_ACADEMY_JSON_MEMBERS  64
 
@@ -55,14 +62,14 @@ typedef struct {
 
 /*
  * Reads the body of a PUT /message request, {"message": "<JSON>"}, of which
- * other members are ignored, and the message in it.  The body is overwritten:
- * the message is unescaped in place, and env points into it.  With limit
- * exceeded by the message's own JSON, nothing beyond its end is looked at in
- * it.
+ * other members are checked and ignored, and the message in it.  The body is
+ * overwritten, from its beginning: the message is unescaped in place, its
+ * white space becomes blanks, and env points into it.  A name that is absent
+ * is "null".
  *
  * Returns NGX_OK; NGX_DECLINED if the body or the message is refused, with
- * err filled in; NGX_ABORT if the message is larger than limit bytes, with
- * env->json set and, where they could be read, nothing else.
+ * err filled in; NGX_ABORT if the body is right and the message larger than
+ * limit bytes: then only env->json is set, and what is in it was not read.
  */
 ngx_int_t ngx_http_academy_scan_put(u_char *body, size_t len, size_t limit,
     ngx_http_academy_envelope_t *env, ngx_http_academy_scan_error_t *err);

@@ -121,8 +121,7 @@ ngx_http_academy_utf8(u_char *p, u_char *end)
         last = p + NGX_HTTP_ACADEMY_BLOCK;
 
         if (state == NGX_HTTP_ACADEMY_UTF8_DONE
-            && ngx_http_academy_block_mask(ngx_http_academy_block_load(p))
-               == 0)
+            && !ngx_http_academy_block_any(ngx_http_academy_block_load(p)))
         {
             p = last;
             continue;

@@ -7,7 +7,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_academy_http.h"
+#include "ngx_http_academy_stream.h"
 
 
 /*
@@ -25,51 +25,9 @@
  */
 
 
-/* messages of a batch at the most, and bytes that need no memory */
-
-#define NGX_HTTP_ACADEMY_BATCH       16
-#define NGX_HTTP_ACADEMY_BATCH_SIZE  65536
-
 /* batches in a row before others have their turn */
 
 #define NGX_HTTP_ACADEMY_TURN        4
-
-
-typedef struct {
-    ngx_uint_t                     n;
-    ngx_http_academy_delivery_t    deliveries[NGX_HTTP_ACADEMY_BATCH];
-    u_char                        *pos;
-    u_char                        *last;
-    u_char                        *end;
-    u_char                         data[1];
-} ngx_http_academy_batch_t;
-
-
-typedef struct {
-    ngx_http_academy_call_t        call;
-    ngx_http_academy_caller_t      caller;
-
-    ngx_connection_t              *connection;
-    ngx_http_request_t            *request;   /* NULL: it was left */
-    ngx_http_cleanup_t            *cleanup;   /* of the request: stop */
-    ngx_pool_cleanup_t            *memory;    /* of the request: free */
-
-    ngx_event_t                    event;     /* posted: run; timed: ping */
-    ngx_msec_t                     timeout;
-    ngx_msec_t                     ping_interval;
-    ngx_msec_t                     send_timeout;
-    ngx_msec_t                     deadline;
-    ngx_msec_t                     ping;
-
-    ngx_http_academy_batch_t      *batch;     /* not yet all written */
-    ngx_chain_t                    out;       /* of a request */
-
-    unsigned                       begun:1;
-    unsigned                       calling:1; /* within the operation */
-    unsigned                       waiting:1; /* the call is the store's */
-    unsigned                       brought:1; /* the call, a message */
-    unsigned                       ending:1;
-} ngx_http_academy_stream_t;
 
 
 static ngx_http_academy_stream_t *ngx_http_academy_stream_create(
@@ -80,24 +38,8 @@ static void ngx_http_academy_stream_begin(ngx_http_academy_stream_t *s);
 static ngx_int_t ngx_http_academy_stream_leave(ngx_http_academy_stream_t *s);
 static void ngx_http_academy_stream_done(ngx_http_academy_call_t *call);
 static void ngx_http_academy_stream_run(ngx_http_academy_stream_t *s);
-static ngx_http_academy_batch_t *ngx_http_academy_stream_fill(
-    ngx_http_academy_stream_t *s);
-static ngx_http_academy_batch_t *ngx_http_academy_stream_room(
-    ngx_http_academy_stream_t *s, ngx_http_academy_batch_t *batch,
-    size_t size);
-static void ngx_http_academy_stream_add(ngx_http_academy_stream_t *s,
-    ngx_http_academy_batch_t *batch);
-static ngx_int_t ngx_http_academy_stream_write(ngx_http_academy_stream_t *s,
-    ngx_http_academy_batch_t *batch);
-static ngx_int_t ngx_http_academy_stream_flush(ngx_http_academy_stream_t *s);
-static ngx_int_t ngx_http_academy_stream_send(ngx_http_academy_stream_t *s,
-    ngx_http_academy_batch_t *batch);
-static ngx_int_t ngx_http_academy_stream_block(ngx_http_academy_stream_t *s);
-static void ngx_http_academy_stream_release(ngx_http_academy_stream_t *s,
-    ngx_http_academy_batch_t *batch, ngx_uint_t sent);
 static void ngx_http_academy_stream_timer(ngx_http_academy_stream_t *s);
 static void ngx_http_academy_stream_write_handler(ngx_event_t *wev);
-static void ngx_http_academy_stream_request_writer(ngx_http_request_t *r);
 static void ngx_http_academy_stream_writable(ngx_http_academy_stream_t *s);
 static void ngx_http_academy_stream_read_handler(ngx_event_t *rev);
 static ngx_int_t ngx_http_academy_stream_drain(ngx_connection_t *c);
@@ -111,14 +53,6 @@ static ngx_str_t  ngx_http_academy_event_stream =
     ngx_string("text/event-stream");
 static ngx_str_t  ngx_http_academy_no_cache = ngx_string("no-cache");
 static ngx_str_t  ngx_http_academy_no = ngx_string("no");
-
-
-/* where streams gather what most of them write at once; one at a time */
-
-static struct {
-    ngx_http_academy_batch_t       batch;
-    u_char                         data[NGX_HTTP_ACADEMY_BATCH_SIZE];
-} ngx_http_academy_shared;
 
 
 ngx_int_t
@@ -557,346 +491,12 @@ ngx_http_academy_stream_run(ngx_http_academy_stream_t *s)
 }
 
 
-/*
- * Takes messages until there are no more, the batch is full, or the mailbox
- * has come to its end.  Returns NULL if there was none.
- */
-
-static ngx_http_academy_batch_t *
-ngx_http_academy_stream_fill(ngx_http_academy_stream_t *s)
-{
-    ngx_int_t                     rc;
-    ngx_http_academy_batch_t     *batch, *larger;
-    ngx_http_academy_exchange_t  *exchange;
-
-    exchange = s->call.exchange;
-    batch = NULL;
-
-    do {
-        if (s->brought) {
-
-            /* the message that a call has waited for */
-
-            s->brought = 0;
-
-        } else {
-            s->calling = 1;
-            rc = exchange->store->get(&s->call);
-            s->calling = 0;
-
-            if (rc == NGX_AGAIN) {
-                s->waiting = 1;
-                return batch;
-            }
-        }
-
-        if (s->call.result != NGX_HTTP_ACADEMY_OK) {
-            s->ending = 1;
-            return batch;
-        }
-
-        larger = ngx_http_academy_stream_room(s, batch,
-                                              s->call.out.delivery.size
-                                              + sizeof("data: \n\n") - 1);
-        if (larger == NULL) {
-            exchange->store->give_back(exchange, &s->call.out.delivery, 1);
-            s->ending = 1;
-            return batch;
-        }
-
-        batch = larger;
-        ngx_http_academy_stream_add(s, batch);
-
-        s->deadline = ngx_current_msec + s->timeout;
-
-    } while (batch->n < NGX_HTTP_ACADEMY_BATCH
-             && batch->last - batch->data < NGX_HTTP_ACADEMY_BATCH_SIZE);
-
-    return batch;
-}
-
-
-/* a batch with room for size bytes more; NULL, with the old one as it was */
-
-static ngx_http_academy_batch_t *
-ngx_http_academy_stream_room(ngx_http_academy_stream_t *s,
-    ngx_http_academy_batch_t *batch, size_t size)
-{
-    size_t                     used;
-    ngx_http_academy_batch_t  *larger;
-
-    if (batch && (size_t) (batch->end - batch->last) >= size) {
-        return batch;
-    }
-
-    /* OpenSSL and nginx's filters want to find unsent bytes where they were */
-
-    if (batch == NULL && size <= NGX_HTTP_ACADEMY_BATCH_SIZE
-        && s->request == NULL
-#if (NGX_HTTP_SSL)
-        && s->connection->ssl == NULL
-#endif
-        )
-    {
-        batch = &ngx_http_academy_shared.batch;
-
-        batch->n = 0;
-        batch->pos = batch->data;
-        batch->last = batch->data;
-        batch->end = batch->data + NGX_HTTP_ACADEMY_BATCH_SIZE;
-
-        return batch;
-    }
-
-    used = batch ? batch->last - batch->data : 0;
-
-    larger = ngx_alloc(sizeof(ngx_http_academy_batch_t) + used + size,
-                       s->connection->log);
-    if (larger == NULL) {
-        return NULL;
-    }
-
-    larger->n = 0;
-    larger->pos = larger->data;
-    larger->last = larger->data;
-    larger->end = larger->data + used + size;
-
-    if (batch) {
-        larger->n = batch->n;
-        ngx_memcpy(larger->deliveries, batch->deliveries,
-                   batch->n * sizeof(ngx_http_academy_delivery_t));
-        larger->last = ngx_cpymem(larger->data, batch->data, used);
-
-        if (batch != &ngx_http_academy_shared.batch) {
-            ngx_free(batch);
-        }
-    }
-
-    return larger;
-}
-
-
-static void
-ngx_http_academy_stream_add(ngx_http_academy_stream_t *s,
-    ngx_http_academy_batch_t *batch)
-{
-    u_char                       *p;
-    ngx_str_t                     piece;
-    ngx_http_academy_exchange_t  *exchange;
-    ngx_http_academy_delivery_t  *delivery;
-
-    exchange = s->call.exchange;
-    delivery = &batch->deliveries[batch->n++];
-    *delivery = s->call.out.delivery;
-
-    p = ngx_cpymem(batch->last, "data: ", sizeof("data: ") - 1);
-
-    while (exchange->store->piece(exchange, delivery, &piece) == NGX_OK) {
-        p = ngx_cpymem(p, piece.data, piece.len);
-    }
-
-    *p++ = '\n';
-    *p++ = '\n';
-
-    batch->last = p;
-}
-
-
-/*
- * Writes a batch, and keeps as s->batch what the peer does not take now.
- * Returns NGX_OK, or NGX_ERROR, after which the stream has to end.
- */
-
-static ngx_int_t
-ngx_http_academy_stream_write(ngx_http_academy_stream_t *s,
-    ngx_http_academy_batch_t *batch)
-{
-    size_t                     size;
-    ngx_int_t                  rc;
-    ngx_http_academy_batch_t  *copy;
-
-    rc = ngx_http_academy_stream_send(s, batch);
-
-    if (rc == NGX_OK || (rc == NGX_ERROR && s->request == NULL)) {
-        ngx_http_academy_stream_release(s, batch, rc == NGX_OK);
-        return rc;
-    }
-
-    if (rc == NGX_ERROR) {
-        s->batch = batch;
-        return rc;
-    }
-
-    if (batch == &ngx_http_academy_shared.batch) {
-
-        size = batch->last - batch->pos;
-
-        copy = ngx_alloc(sizeof(ngx_http_academy_batch_t) + size,
-                         s->connection->log);
-        if (copy == NULL) {
-            ngx_http_academy_stream_release(s, batch, 0);
-            return NGX_ERROR;
-        }
-
-        copy->n = batch->n;
-        ngx_memcpy(copy->deliveries, batch->deliveries,
-                   batch->n * sizeof(ngx_http_academy_delivery_t));
-        copy->pos = copy->data;
-        copy->last = ngx_cpymem(copy->data, batch->pos, size);
-        copy->end = copy->last;
-
-        batch = copy;
-    }
-
-    s->batch = batch;
-
-    return ngx_http_academy_stream_block(s);
-}
-
-
-/* goes on with s->batch: NGX_OK if it is written or blocked, or NGX_ERROR */
-
-static ngx_int_t
-ngx_http_academy_stream_flush(ngx_http_academy_stream_t *s)
-{
-    ngx_int_t                  rc;
-    ngx_http_academy_batch_t  *batch;
-
-    batch = s->batch;
-    rc = ngx_http_academy_stream_send(s, batch);
-
-    if (rc == NGX_AGAIN) {
-        return ngx_http_academy_stream_block(s);
-    }
-
-    if (rc == NGX_ERROR) {
-        return rc;
-    }
-
-    s->batch = NULL;
-    ngx_http_academy_stream_release(s, batch, 1);
-
-    if (s->connection->write->timer_set) {
-        ngx_del_timer(s->connection->write);
-    }
-
-    return NGX_OK;
-}
-
-
-/* NGX_OK: all of it is written, NGX_AGAIN or NGX_ERROR */
-
-static ngx_int_t
-ngx_http_academy_stream_send(ngx_http_academy_stream_t *s,
-    ngx_http_academy_batch_t *batch)
-{
-    ssize_t              n;
-    ngx_buf_t           *b;
-    ngx_connection_t    *c;
-    ngx_http_request_t  *r;
-
-    c = s->connection;
-    r = s->request;
-
-    if (r == NULL) {
-
-        while (batch->pos < batch->last) {
-
-            n = c->send(c, batch->pos, batch->last - batch->pos);
-
-            if (n == NGX_ERROR) {
-                return NGX_ERROR;
-            }
-
-            if (n == NGX_AGAIN || n == 0) {
-                return NGX_AGAIN;
-            }
-
-            batch->pos += n;
-        }
-
-        return NGX_OK;
-    }
-
-    if (batch != s->batch) {
-        b = s->out.buf;
-
-        if (b == NULL) {
-            b = ngx_calloc_buf(r->pool);
-            if (b == NULL) {
-                return NGX_ERROR;
-            }
-
-            s->out.buf = b;
-        }
-
-        b->memory = 1;
-        b->flush = 1;
-        b->start = batch->data;
-        b->pos = batch->pos;
-        b->last = batch->last;
-        b->end = batch->end;
-
-        if (ngx_http_output_filter(r, &s->out) == NGX_ERROR) {
-            return NGX_ERROR;
-        }
-
-    } else if (ngx_http_output_filter(r, NULL) == NGX_ERROR) {
-        return NGX_ERROR;
-    }
-
-    return (r->buffered || c->buffered) ? NGX_AGAIN : NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_academy_stream_block(ngx_http_academy_stream_t *s)
-{
-    ngx_connection_t  *c;
-
-    c = s->connection;
-
-    if (s->request) {
-        s->request->write_event_handler =
-                                       ngx_http_academy_stream_request_writer;
-    }
-
-    ngx_add_timer(c->write, s->send_timeout);
-
-    return ngx_handle_write_event(c->write, 0);
-}
-
-
-static void
-ngx_http_academy_stream_release(ngx_http_academy_stream_t *s,
-    ngx_http_academy_batch_t *batch, ngx_uint_t sent)
-{
-    ngx_http_academy_exchange_t  *exchange;
-
-    exchange = s->call.exchange;
-
-    if (batch->n) {
-        if (sent) {
-            exchange->store->settle(exchange, batch->deliveries, batch->n);
-
-        } else {
-            exchange->store->give_back(exchange, batch->deliveries, batch->n);
-        }
-    }
-
-    if (batch != &ngx_http_academy_shared.batch) {
-        ngx_free(batch);
-    }
-}
-
-
 /* a ping is due, or nothing came for as long as the client wanted to wait */
 
 static void
 ngx_http_academy_stream_timer(ngx_http_academy_stream_t *s)
 {
-    ngx_msec_int_t             left, ping;
-    ngx_http_academy_batch_t  *batch;
+    ngx_msec_int_t  left, ping;
 
     left = (ngx_msec_int_t) (s->deadline - ngx_current_msec);
 
@@ -918,21 +518,11 @@ ngx_http_academy_stream_timer(ngx_http_academy_stream_t *s)
 
             /* bytes that are not taken say as much as a ping */
 
-            if (s->batch == NULL) {
-                batch = ngx_http_academy_stream_room(s, NULL,
-                                                     sizeof(": ping\n\n"));
-                if (batch == NULL) {
-                    ngx_http_academy_stream_end(s, NGX_ERROR);
-                    return;
-                }
-
-                batch->last = ngx_cpymem(batch->last, ": ping\n\n",
-                                         sizeof(": ping\n\n") - 1);
-
-                if (ngx_http_academy_stream_write(s, batch) == NGX_ERROR) {
-                    ngx_http_academy_stream_end(s, NGX_ERROR);
-                    return;
-                }
+            if (s->batch == NULL
+                && ngx_http_academy_stream_ping(s) != NGX_OK)
+            {
+                ngx_http_academy_stream_end(s, NGX_ERROR);
+                return;
             }
         }
 
@@ -954,7 +544,7 @@ ngx_http_academy_stream_write_handler(ngx_event_t *wev)
 }
 
 
-static void
+void
 ngx_http_academy_stream_request_writer(ngx_http_request_t *r)
 {
     ngx_http_academy_ctx_t  *ctx;

@@ -85,7 +85,10 @@ class Http2:
         if tls:
             assert writer.get_extra_info(
                 "ssl_object").selected_alpn_protocol() == "h2"
-        return cls(reader, writer)
+        opened = cls(reader, writer)
+        # The server's settings, its windows among them, come before its pong.
+        await opened.flushed()
+        return opened
 
     def start(self, method: str, path: str, body: dict, *,
               deaf: bool = False) -> Stream:
