@@ -29,7 +29,7 @@ typedef struct {
     ngx_str_t                      name;
     ngx_str_t                      file;          /* where it is mounted */
     ngx_uint_t                     line;
-    size_t                         prefix;        /* bytes of URI before routes */
+    size_t                         prefix;        /* bytes of a URI */
 
     ngx_msec_t                     listen_timeout;
     ngx_msec_t                     ping_interval; /* 0: none */

@@ -158,12 +158,14 @@ typedef struct {
                                        ngx_http_academy_delivery_t *delivery,
                                        ngx_str_t *piece);
 
-    void                      (*settle)(ngx_http_academy_exchange_t *exchange,
+    void                      (*settle)(
+                                        ngx_http_academy_exchange_t *exchange,
                                         ngx_http_academy_delivery_t *delivery,
                                         ngx_uint_t n);
 
     /* the last delivery of the n is put back first */
-    void                      (*give_back)(ngx_http_academy_exchange_t *exchange,
+    void                      (*give_back)(
+                                        ngx_http_academy_exchange_t *exchange,
                                         ngx_http_academy_delivery_t *delivery,
                                         ngx_uint_t n);
 

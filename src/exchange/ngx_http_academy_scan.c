@@ -8,6 +8,8 @@
  * The message path's JSON scanner.
  *
  *     body    = object with "message": string   that, unescaped, is a message
+ *     wait    = object with "mailbox": string   that, unescaped, is an entity;
+ *               if present, "timeout": number
  *     message = object with "header": header and "body": any value
  *     header  = object with "src" and "dest": entity, "tag": uuid,
  *               "kind": "request" or "response"; if present, "label": uuid
@@ -155,6 +157,8 @@ static u_char *ngx_http_academy_scan_name(ngx_http_academy_scan_t *s,
 static u_char *ngx_http_academy_scan_version(ngx_http_academy_scan_t *s,
     u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
 static u_char *ngx_http_academy_scan_nullable(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
+static u_char *ngx_http_academy_scan_timeout(ngx_http_academy_scan_t *s,
     u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
 static u_char *ngx_http_academy_scan_any(ngx_http_academy_scan_t *s,
     u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
@@ -322,6 +326,24 @@ static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_request = {
 };
 
 
+static const ngx_http_academy_scan_member_t
+    ngx_http_academy_scan_wait_members[] =
+{
+    { ngx_string("mailbox"), "mailbox",
+      ngx_http_academy_scan_json, NULL,
+      offsetof(ngx_http_academy_wait_t, json), 1 },
+
+    { ngx_string("timeout"), "timeout",
+      ngx_http_academy_scan_timeout, NULL, 0, 0 },
+
+    ngx_http_academy_scan_null_member
+};
+
+static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_waits = {
+    "request body", ngx_http_academy_scan_wait_members, 0
+};
+
+
 #define NGX_HTTP_ACADEMY_SCAN_UNICODE  1
 
 /* what a character behind a backslash stands for; 0: it must not be there */
@@ -378,6 +400,32 @@ ngx_http_academy_scan_put(u_char *body, size_t len, size_t limit,
 
     return ngx_http_academy_scan_text(&s, env->json.data,
                                       &ngx_http_academy_scan_message, env);
+}
+
+
+ngx_int_t
+ngx_http_academy_scan_wait(u_char *body, size_t len,
+    ngx_http_academy_wait_t *wait, ngx_http_academy_scan_error_t *err)
+{
+    ngx_http_academy_scan_t  s;
+
+    wait->timed = 0;
+
+    if (ngx_http_academy_scan_begin(&s, body, len, "request body", err)
+        != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    if (ngx_http_academy_scan_text(&s, body, &ngx_http_academy_scan_waits,
+                                   wait)
+        != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_academy_scan_entity(wait->json.data, wait->json.len,
+                                        &wait->mailbox, err);
 }
 
 
@@ -909,6 +957,42 @@ ngx_http_academy_scan_version(ngx_http_academy_scan_t *s, u_char *p,
     }
 
     return ngx_http_academy_scan_string(s, p + 1, &string);
+}
+
+
+/* converted where it is read: its text may be written over afterwards */
+
+static u_char *
+ngx_http_academy_scan_timeout(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_member_t *m, void *data)
+{
+    ngx_http_academy_wait_t *wait = data;
+
+    u_char  *start, buf[NGX_HTTP_ACADEMY_SCAN_TEXT];
+
+    if (p == s->end || (*p != '-' && (*p < '0' || *p > '9'))) {
+        return ngx_http_academy_scan_refuse(s, m->field, "not a number");
+    }
+
+    start = p;
+    p = ngx_http_academy_scan_skip(s, p);
+
+    if (p == NULL) {
+        return NULL;
+    }
+
+    if ((size_t) (p - start) >= sizeof(buf)) {
+        return ngx_http_academy_scan_refuse(s, m->field,
+                                            "a number that is too long");
+    }
+
+    ngx_memcpy(buf, start, p - start);
+    buf[p - start] = '\0';
+
+    wait->timeout = strtod((char *) buf, NULL);
+    wait->timed = 1;
+
+    return p;
 }
 
 

@@ -52,6 +52,16 @@ typedef struct {
 } ngx_http_academy_envelope_t;
 
 
+/* what a receiver asks for: a mailbox, and for how long */
+
+typedef struct {
+    ngx_str_t                  json;         /* the mailbox's */
+    ngx_http_academy_entity_t  mailbox;
+    double                     timeout;      /* seconds, if it is timed */
+    ngx_uint_t                 timed;
+} ngx_http_academy_wait_t;
+
+
 /* where and why a text was refused; both are constant strings */
 
 typedef struct {
@@ -73,6 +83,17 @@ typedef struct {
  */
 ngx_int_t ngx_http_academy_scan_put(u_char *body, size_t len, size_t limit,
     ngx_http_academy_envelope_t *env, ngx_http_academy_scan_error_t *err);
+
+/*
+ * Reads the body of a GET /message or GET /mailbox/listen request,
+ * {"mailbox": "<JSON>", "timeout": 60.0}, of which the timeout may be absent
+ * and other members are checked and ignored, and the entity id in it.  The
+ * body is overwritten as by ngx_http_academy_scan_put().
+ *
+ * Returns NGX_OK, or NGX_DECLINED with err filled in.
+ */
+ngx_int_t ngx_http_academy_scan_wait(u_char *body, size_t len,
+    ngx_http_academy_wait_t *wait, ngx_http_academy_scan_error_t *err);
 
 /*
  * Reads one entity id.  White space that is not a blank is overwritten by

@@ -12,9 +12,9 @@
 
 
 /*
- * What a request says.  A message has the scanner of its own; everything else
- * is small and jansson's.  Entity ids have one reader, whoever sends them, so
- * that none is taken for two.
+ * What a request says.  What sends and receives messages has the scanner of its
+ * own; everything else is jansson's.  Entity ids have one reader, whoever sends
+ * them, so that none is taken for two.
  */
 
 
@@ -30,8 +30,8 @@ static ngx_int_t ngx_http_academy_class_field(ngx_http_request_t *r,
     json_t *root, ngx_str_t *text);
 static ngx_int_t ngx_http_academy_group_field(ngx_http_request_t *r,
     json_t *root, ngx_str_t *text);
-static ngx_int_t ngx_http_academy_timeout_field(ngx_http_request_t *r,
-    json_t *root, ngx_str_t *text);
+static ngx_int_t ngx_http_academy_wait_fields(ngx_http_request_t *r,
+    ngx_str_t *body, ngx_str_t *text);
 static ngx_int_t ngx_http_academy_string(ngx_http_request_t *r, json_t *value,
     ngx_str_t *s);
 
@@ -124,11 +124,15 @@ ngx_http_academy_fields(ngx_http_request_t *r, ngx_str_t *body,
     }
 
     if (body->len > NGX_HTTP_ACADEMY_BODY_SIZE) {
-        return ngx_http_academy_refuse_field(r, text, "body",
+        return ngx_http_academy_refuse_field(r, text, "request body",
                                              "longer than 65536 bytes");
     }
 
-    /* as reals, integers may have any size, and only a timeout is looked at */
+    if (fields & NGX_HTTP_ACADEMY_TIMEOUT) {
+        return ngx_http_academy_wait_fields(r, body, text);
+    }
+
+    /* as reals, integers may have any size, and no number is looked at */
 
     root = json_loadb((char *) body->data, body->len,
                       JSON_REJECT_DUPLICATES|JSON_ALLOW_NUL
@@ -142,17 +146,17 @@ ngx_http_academy_fields(ngx_http_request_t *r, ngx_str_t *body,
             return NGX_ERROR;
 
         case json_error_duplicate_key:
-            return ngx_http_academy_refuse_field(r, text, "body",
+            return ngx_http_academy_refuse_field(r, text, "request body",
                                                  "a key is given twice");
 
         default:
-            return ngx_http_academy_refuse_field(r, text, "body",
+            return ngx_http_academy_refuse_field(r, text, "request body",
                                                  "not a JSON object");
         }
     }
 
     if (!json_is_object(root)) {
-        rc = ngx_http_academy_refuse_field(r, text, "body",
+        rc = ngx_http_academy_refuse_field(r, text, "request body",
                                            "not a JSON object");
         goto done;
     }
@@ -161,10 +165,6 @@ ngx_http_academy_fields(ngx_http_request_t *r, ngx_str_t *body,
 
     if (fields & NGX_HTTP_ACADEMY_MAILBOX) {
         rc = ngx_http_academy_mailbox_field(r, root, text);
-    }
-
-    if (rc == NGX_OK && (fields & NGX_HTTP_ACADEMY_TIMEOUT)) {
-        rc = ngx_http_academy_timeout_field(r, root, text);
     }
 
     if (rc == NGX_OK && (fields & NGX_HTTP_ACADEMY_GROUP)) {
@@ -446,30 +446,32 @@ ngx_http_academy_group_field(ngx_http_request_t *r, json_t *root,
 
 
 static ngx_int_t
-ngx_http_academy_timeout_field(ngx_http_request_t *r, json_t *root,
+ngx_http_academy_wait_fields(ngx_http_request_t *r, ngx_str_t *body,
     ngx_str_t *text)
 {
-    double                        timeout;
-    json_t                       *value;
-    ngx_http_academy_ctx_t       *ctx;
-    ngx_http_academy_loc_conf_t  *alcf;
+    double                          timeout;
+    ngx_http_academy_ctx_t         *ctx;
+    ngx_http_academy_wait_t         wait;
+    ngx_http_academy_loc_conf_t    *alcf;
+    ngx_http_academy_scan_error_t   error;
 
     alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
     ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
 
-    value = json_object_get(root, "timeout");
+    if (ngx_http_academy_scan_wait(body->data, body->len, &wait, &error)
+        != NGX_OK)
+    {
+        return ngx_http_academy_refuse_field(r, text, error.field, error.why);
+    }
 
-    if (value == NULL) {
+    ctx->call.id = wait.mailbox.id;
+
+    if (!wait.timed) {
         ctx->timeout = alcf->listen_timeout;
         return NGX_OK;
     }
 
-    if (!json_is_number(value)) {
-        return ngx_http_academy_refuse_field(r, text, "timeout",
-                                             "not a number");
-    }
-
-    timeout = json_number_value(value) * 1000;
+    timeout = wait.timeout * 1000;
 
     if (timeout > 0 && timeout <= (double) alcf->listen_timeout) {
 

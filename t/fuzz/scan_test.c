@@ -556,7 +556,8 @@ test_fields(void)
     ngx_http_academy_scan_error_t   err;
 
     static const char  full[] =
-        "{\"header\":{\"src\":{\"uid\":\"{" U1 "}\",\"name\":\"a\\\"\xc3\xa9\"},"
+        "{\"header\":{\"src\":{\"uid\":\"{" U1 "}\","
+        "\"name\":\"a\\\"\xc3\xa9\"},"
         "\"dest\":{\"role\":\"user\",\"uid\":\"" U2 "\",\"name\":null},"
         "\"tag\":\"" U2 "\",\"label\":\"" U1 "\",\"kind\":\"response\"},"
         "\"body\":1}";
@@ -600,7 +601,8 @@ test_fields(void)
 
     p = copy(one, sizeof(one) - 1);
 
-    ok(scanner->entity(p, sizeof(one) - 1, &entity, &err) == NGX_OK, "an entity id");
+    ok(scanner->entity(p, sizeof(one) - 1, &entity, &err) == NGX_OK,
+       "an entity id");
     ngx_http_academy_uuid_print(text, entity.id.uid);
     ok(memcmp(text, U2, 36) == 0
        && entity.id.role == NGX_HTTP_ACADEMY_USER
