@@ -52,6 +52,8 @@ static int same_error(ngx_http_academy_scan_error_t *a,
 
 static void check_value(const u_char *data, size_t len);
 static void check_entity(const u_char *data, size_t len);
+static void check_wait(const u_char *data, size_t len);
+static void check_wait_body(const u_char *data, size_t len);
 static void check_uuid(const u_char *data, size_t len);
 static void check_escape(const u_char *data, size_t len);
 static void check_wrapped(const u_char *data, size_t len);
@@ -76,6 +78,7 @@ scan_check(const u_char *data, size_t len)
 
     check_value(data, len);
     check_entity(data, len);
+    check_wait(data, len);
     check_uuid(data, len);
     check_escape(data, len);
     check_wrapped(data, len);
@@ -177,6 +180,97 @@ check_entity(const u_char *data, size_t len)
         wrong("the portable scanner read another entity id", data, len);
     }
 
+    free(p);
+    free(q);
+}
+
+
+/* as the body of a receiver's request, and as the mailbox in one */
+
+static void
+check_wait(const u_char *data, size_t len)
+{
+    char    *body;
+    json_t  *root;
+
+    check_wait_body(data, len);
+
+    root = json_pack("{s:f, s:s%}", "timeout", 1.5, "mailbox", data, len);
+    body = root ? json_dumps(root, 0) : NULL;
+
+    if (body) {
+        check_wait_body((u_char *) body, strlen(body));
+    }
+
+    free(body);
+    json_decref(root);
+}
+
+
+static void
+check_wait_body(const u_char *data, size_t len)
+{
+    int                            valid;
+    u_char                        *p, *q;
+    json_t                        *value, *box, *inner, *timeout;
+    ngx_int_t                      rc;
+    ngx_http_academy_wait_t        wait, other;
+    ngx_http_academy_entity_t      expected;
+    ngx_http_academy_scan_error_t  err, portable;
+
+    value = parse(data, len);
+    box = json_object_get(value, "mailbox");
+    timeout = json_object_get(value, "timeout");
+    inner = json_is_string(box)
+            ? parse((u_char *) json_string_value(box), json_string_length(box))
+            : NULL;
+
+    valid = json_is_object(value) && within(data, len)
+            && inner && entity_of(inner, &expected)
+            && (timeout == NULL || json_is_number(timeout));
+
+    p = copy(data, len);
+    q = copy(data, len);
+    err.field = err.why = NULL;
+    portable.field = portable.why = NULL;
+
+    rc = ngx_http_academy_scan_wait(p, len, &wait, &err);
+
+    if (rc == NGX_OK) {
+        scan_check_counts.waits++;
+
+        if (!valid
+            || !ngx_http_academy_id_eq(&wait.mailbox.id, &expected.id)
+            || wait.timed != (timeout != NULL)
+            || (timeout && wait.timeout != json_number_value(timeout)))
+        {
+            wrong("another wait was read", data, len);
+        }
+
+    } else if (valid && !twice(&err) && !doubled(data, len)
+               && !doubled((u_char *) json_string_value(box),
+                           json_string_length(box))
+               && strcmp(err.why, "a number that is too long") != 0)
+    {
+        wrong("a valid wait was refused", data, len);
+    }
+
+    /* behind an unescaped text its copy may have left anything */
+
+    if (portable_scan_wait(q, len, &other, &portable) != rc
+        || !same_error(&portable, &err)
+        || (rc == NGX_OK
+            && (other.timed != wait.timed
+                || other.json.len != wait.json.len
+                || memcmp(other.json.data, wait.json.data, wait.json.len) != 0
+                || !ngx_http_academy_id_eq(&other.mailbox.id,
+                                           &wait.mailbox.id))))
+    {
+        wrong("the portable scanner read another wait", data, len);
+    }
+
+    json_decref(inner);
+    json_decref(value);
     free(p);
     free(q);
 }

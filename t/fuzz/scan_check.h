@@ -17,6 +17,8 @@
 
 ngx_int_t portable_scan_put(u_char *body, size_t len, size_t limit,
     ngx_http_academy_envelope_t *env, ngx_http_academy_scan_error_t *err);
+ngx_int_t portable_scan_wait(u_char *body, size_t len,
+    ngx_http_academy_wait_t *wait, ngx_http_academy_scan_error_t *err);
 ngx_int_t portable_scan_entity(u_char *p, size_t len,
     ngx_http_academy_entity_t *entity, ngx_http_academy_scan_error_t *err);
 ngx_int_t portable_scan_value(u_char *p, size_t len,
@@ -41,6 +43,7 @@ typedef struct {
     size_t   bodies;
     size_t   messages;
     size_t   entities;
+    size_t   waits;
 } scan_check_counts_t;
 
 extern scan_check_counts_t  scan_check_counts;
