@@ -61,6 +61,7 @@ struct ngx_http_academy_ctx_s {
 
     unsigned                       identified:1;  /* caller is known */
     unsigned                       pending:1;     /* the call is the store's */
+    unsigned                       later:1;       /* and was for some time */
 };
 
 

@@ -94,6 +94,15 @@ ngx_http_academy_answer_message(ngx_http_request_t *r,
     delivery = &ctx->delivery;
     *delivery = call->out.delivery;
 
+    /* at once, nothing can have come since the event that brought the request */
+
+    if (r->connection->read->pending_eof
+        || (ctx->later && ngx_http_academy_gone(r->connection, r)))
+    {
+        store->give_back(call->exchange, delivery, 1);
+        return NGX_HTTP_CLIENT_CLOSED_REQUEST;
+    }
+
     cln = ngx_http_cleanup_add(r, 0);
     if (cln == NULL) {
         store->give_back(call->exchange, delivery, 1);

@@ -202,7 +202,8 @@ ngx_http_academy_stream_write(ngx_http_academy_stream_t *s,
     ngx_int_t                  rc;
     ngx_http_academy_batch_t  *copy;
 
-    rc = ngx_http_academy_stream_send(s, batch);
+    rc = (batch->n && ngx_http_academy_gone(s->connection, s->request))
+         ? NGX_ERROR : ngx_http_academy_stream_send(s, batch);
 
     if (rc == NGX_OK || (rc == NGX_ERROR && s->request == NULL)) {
         ngx_http_academy_stream_release(s, batch, rc == NGX_OK);

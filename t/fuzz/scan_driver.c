@@ -10,9 +10,9 @@
  * such piece again:
  *
  *     refused: FIELD, ": ", WHY
- *     accepted: "+", src, dest, tag, label or "-", kind, a line feed, and the
- *               message's JSON; src and dest are ROLE:UUID:NAME's JSON, and
- *               blanks stand between all these, names put last
+ *     accepted: "+", src, dest, tag, label or "-", kind, with blanks between
+ *               them, src and dest as ROLE:UUID; and, each on a line of its
+ *               own, the JSON of src's name, of dest's name, of the message
  */
 
 
@@ -105,7 +105,7 @@ driver_read(u_char **body)
 
     *body = malloc(len);
 
-    if (fread(*body, 1, len, stdin) != len) {
+    if (*body == NULL || fread(*body, 1, len, stdin) != len) {
         exit(1);
     }
 
