@@ -94,7 +94,7 @@ ngx_http_academy_answer_message(ngx_http_request_t *r,
     delivery = &ctx->delivery;
     *delivery = call->out.delivery;
 
-    /* at once, nothing can have come since the event that brought the request */
+    /* at once: nothing can have come since the event with the request */
 
     if (r->connection->read->pending_eof
         || (ctx->later && ngx_http_academy_gone(r->connection, r)))
