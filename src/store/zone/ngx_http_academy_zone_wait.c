@@ -45,8 +45,8 @@ static ngx_queue_t *ngx_http_academy_zone_parked(ngx_http_academy_zone_t *zone,
     ngx_http_academy_mailbox_t *mailbox);
 static ngx_http_academy_call_t *ngx_http_academy_zone_caller(
     ngx_queue_t *parked, ngx_http_academy_mailbox_t *mailbox);
-static void ngx_http_academy_zone_serve(ngx_http_academy_zone_t *zone,
-    ngx_http_academy_waiting_t *waiting, ngx_queue_t *served);
+static ngx_uint_t ngx_http_academy_zone_serve(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_waiting_t *waiting, ngx_queue_t *served, ngx_uint_t most);
 static void ngx_http_academy_zone_finish(ngx_http_academy_zone_t *zone,
     ngx_queue_t *served);
 static void ngx_http_academy_zone_deliver(ngx_http_academy_call_t *call);
@@ -426,13 +426,16 @@ ngx_http_academy_zone_wake_handler(ngx_event_t *ev)
             break;
         }
 
+        /* both mailboxes and callers count for the length of this section */
+
         q = ngx_queue_head(&worker->slot->ready);
         waiting = ngx_queue_data(q, ngx_http_academy_waiting_t, ready);
 
         ngx_queue_remove(q);
         waiting->woken = 0;
 
-        ngx_http_academy_zone_serve(zone, waiting, &served);
+        n += ngx_http_academy_zone_serve(zone, waiting, &served,
+                                         NGX_HTTP_ACADEMY_STEP - n);
     }
 
     more = !ngx_queue_empty(&worker->slot->ready);
@@ -449,12 +452,13 @@ ngx_http_academy_zone_wake_handler(ngx_event_t *ev)
 
 /*
  * Takes for this process's callers at a mailbox what there is, a message each,
- * or the end of all; what it cannot take goes on to another process's.
+ * or the end of all; what it cannot take goes on to another process's.  Returns
+ * how many were served.
  */
 
-static void
+static ngx_uint_t
 ngx_http_academy_zone_serve(ngx_http_academy_zone_t *zone,
-    ngx_http_academy_waiting_t *waiting, ngx_queue_t *served)
+    ngx_http_academy_waiting_t *waiting, ngx_queue_t *served, ngx_uint_t most)
 {
     ngx_uint_t                   n;
     ngx_queue_t                 *parked;
@@ -471,9 +475,9 @@ ngx_http_academy_zone_serve(ngx_http_academy_zone_t *zone,
             break;
         }
 
-        if (n == NGX_HTTP_ACADEMY_STEP) {
+        if (n == most) {
             ngx_http_academy_zone_ready(zone, waiting);
-            return;
+            return n;
         }
 
         ngx_queue_remove(&call->queue);
@@ -498,6 +502,8 @@ ngx_http_academy_zone_serve(ngx_http_academy_zone_t *zone,
     }
 
     ngx_http_academy_zone_trim(zone, mailbox);
+
+    return n;
 }
 
 
