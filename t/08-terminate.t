@@ -249,3 +249,17 @@ academy_zone zone=x:4m;
 [::terminate(2) => 200],
 (map { [::get(1) => 200, qr/\A.*academy-error-response/] } 1 .. 300),
 [::get(1, 0.05) => 408],
+
+
+=== TEST 21: long names come back, or none where they are too long
+--- calls eval
+my $named = sub { sprintf '{"uid":"%s","name":"%s"}', ::uid($_[0]), $_[1] };
+my @ends = map { my $n = $_; map { $named->($_, 'n' x $n) } 1, 2 } 253, 254, 5000;
+[::create(1) => 200], [::create(2) => 200],
+(map { [::put(::message(@ends[2 * $_ - 2, 2 * $_ - 1], tag => $_)) => 200]
+     } 1 .. 3),
+[::terminate(2) => 200],
+[::get(1) => 200, qr/\A(?:(?!n{253}).)*n{253}[^n].*[^n]n{253}[^n].*[^n]n{253}[^n]/],
+[::get(1) => 200, qr/\A\{.*\\"name\\":null.*\\"name\\":null.*\\"name\\":null/],
+[::get(1) => 200, qr/\A\{.*\\"name\\":null.*\\"name\\":null.*\\"name\\":null/],
+[::get(1, 0.05) => 408],

@@ -580,7 +580,7 @@ def part_discovery(bench: Bench) -> None:
             )
             ids = [i for i in json.loads(text)['agent_ids'].split(',') if i]
             right = len(set(ids)) == len(ids) == members
-            bench.count(name, f'{what}: members found', right, 1)
+            bench.count(name, f'{what}: the right members', right, 1)
             few = members < AGENTS
             path = discover_file(module, agent, subclasses)
             runs = [
