@@ -53,11 +53,16 @@ __DATA__
 [::heartbeat(1) => 200, $::now],
 
 
-=== TEST 5: to receive is a sign of life
+=== TEST 5: to receive is a sign of life, with a message and without
 --- calls eval
-[::create(1)    => 200],
-[::get(1, 0.05) => 408],
-[::heartbeat(1) => 200, $::now],
+[::create(1)            => 200],
+[::create(2)            => 200],
+[::get(1, 0.05)         => 408],
+[::heartbeat(1)         => 200, $::now],
+[::put(::message(3, 2)) => 200],
+[::heartbeat(2)         => 200, $::none],
+[::get(2)               => 200, ::got(::message(3, 2))],
+[::heartbeat(2)         => 200, $::now],
 
 
 === TEST 6: to listen is one

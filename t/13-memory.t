@@ -207,3 +207,17 @@ location /y/ { academy_exchange y; }
 [::stream(1, 0.2) => 200, qr/\Aretry.*-000000000001".*-000000000002".*\n\n\z/s],
 [::get(1, 0.05)   => 408],
 (map { [::put(::sized($_)) => 200] } 1 .. 20),
+
+
+=== TEST 13: of what one that is terminated has asked, nothing stays
+--- keepalive
+--- config
+keepalive_requests 10000;
+location / { academy_exchange x; }
+--- calls eval
+[::create(1) => 200], [::create(2) => 200], [::create(3) => 200],
+(map { [::put(::message(1, 2, tag => $_)) => 200] } 1 .. 2500),
+[::terminate(1) => 200],
+[::terminate(2) => 200],
+[::get(3, 0.2)  => 408],
+(map { [::put(::sized($_, $::size, 9, 3)) => 200] } 1 .. 27),

@@ -275,7 +275,7 @@ def part_parked(bench: Bench) -> None:
             few = PARKED // 10
             bench.row(
                 name,
-                "memory each, the reference's",
+                "memory each, the reference's, of 1,000",
                 stream_bytes(bench, reference, few) / KIB,
                 'KiB',
             )

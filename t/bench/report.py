@@ -284,7 +284,7 @@ WAITING = {
     'an idle keep-alive connection': ('idle keep-alive', PLAIN),
     'memory each': ('event stream', OURS),
     'zone growth each': ('and in the zone', OURS),
-    "memory each, the reference's": ('reference', THEIRS),
+    "memory each, the reference's, of 1,000": ('reference, of 1,000', THEIRS),
 }
 
 WIDTH = 760
