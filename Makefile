@@ -108,8 +108,9 @@ nginx: $(NGINX)
 # nginx's configure looks for headers by name: a new one means a new run of it
 build/.sources: FORCE
 	@mkdir -p build
-	@echo '$(sort $(SOURCES))' | cmp -s - $@ \
-		|| echo '$(sort $(SOURCES))' > $@
+	@echo '$(sort $(SOURCES))' > $@.new
+	cmp -s $@.new $@ || cp $@.new $@
+	rm $@.new
 
 # two runs of make at once in one tree
 alone = mkdir -p $(1); exec 9> $(1).lock; flock 9
