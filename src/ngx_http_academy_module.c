@@ -515,17 +515,20 @@ ngx_http_academy_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
-    /* "if" and "limit_except" are the same location, others within are not */
+    /*
+     * "if" and "limit_except" are the same location, others within are not;
+     * nor is an "if" that something else answers in
+     */
 
-    if (conf->name.data == NULL && clcf->noname && prev->name.data) {
+    if (conf->name.data == NULL && clcf->noname && clcf->handler == NULL
+        && prev->name.data)
+    {
         conf->name = prev->name;
         conf->file = prev->file;
         conf->line = prev->line;
         conf->prefix = prev->prefix;
 
-        if (clcf->handler == NULL) {
-            clcf->handler = ngx_http_academy_handler;
-        }
+        clcf->handler = ngx_http_academy_handler;
     }
 
     if (conf->name.data) {
