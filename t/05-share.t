@@ -183,3 +183,21 @@ my ($long, $over) = ('g' x 256, 'g' x 257);
 [::as('ann', "$long,$over", ::share(1, $long)) => 200],
 [::as('bob', $over, ::status(1))               => 403],
 [::as('bob', $long, ::status(1))               => 200, ::json('{"status":"ACTIVE"}')],
+
+
+=== TEST 14: with no more groups than a lookup can bear
+--- config eval: $::auth
+--- calls eval
+my $all = join ',', map { "g$_" } 1 .. 257;
+
+[::as('ann', $all, ::create(1))             => 200],
+(map { [::as('ann', $all, ::share(1, "g$_")) => 200] } 1 .. 256),
+[::as('ann', $all, ::share(1, 'g7'))        => 200],
+[::as('ann', $all, ::share(1, 'g257'))      => 400, qr/256 groups/],
+[::as('bob', 'x,g256,y', ::status(1))       => 200,
+    ::json('{"status":"ACTIVE"}')],
+[::as('bob', 'x,g257,y', ::status(1))       => 403],
+[::as('ann', $all, ::unshare(1, 'g7'))      => 200],
+[::as('ann', $all, ::share(1, 'g257'))      => 200],
+[::as('bob', 'x,g257,y', ::status(1))       => 200,
+    ::json('{"status":"ACTIVE"}')],

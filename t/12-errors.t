@@ -17,6 +17,14 @@ our %methods = (
     '/discover'          => [qw(GET)],
 );
 
+# a request with a header more
+
+sub with {
+    my ($header, $request) = @_;
+    return { request => $request, headers => $header };
+}
+
+
 # rows for all the methods that a path has not got: each tells those it has
 
 sub others {
@@ -254,3 +262,44 @@ GET /page.html
 a page
 --- error_log
 does not serve subrequests
+
+
+=== TEST 20: conditions change nothing: what was done is said
+--- calls eval
+[::create(1)                                   => 200],
+[::with('If-Match: "x"', ::put(::message(2, 1))) => 200],
+[::with('If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT',
+        ::put(::message(2, 1)))                => 200],
+[::with('If-None-Match: *', ::put(::message(2, 1))) => 200],
+[::with('If-None-Match: *', ::stats(1))        => 200, qr/"queued"/],
+[::with('If-None-Match: *', ::get(1))          => 200, ::got(::message(2, 1))],
+[::with('If-Match: "x"', ::get(1))             => 200, ::got(::message(2, 1))],
+[::with('If-Modified-Since: Thu, 01 Jan 2970 00:00:00 GMT', ::get(1))
+                                               => 200, ::got(::message(2, 1))],
+[::with('If-Match: "x"', ::stream(1, 0.05))    => 200, ::events()],
+[::with('If-None-Match: *', ::status(2))       => 200, $::gone],
+
+
+=== TEST 21: an "if" in which something else answers is not the exchange
+--- config
+location / {
+    academy_exchange x;
+    academy_auth variables;
+    academy_client_id $http_x_client;
+
+    if ($arg_other) {
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT;
+    }
+    proxy_set_header Host other;
+}
+--- http_config
+academy_zone zone=x:2m;
+server {
+    listen $TEST_NGINX_SERVER_PORT;
+    server_name other;
+    location / { return 200 "the other"; }
+}
+--- request eval
+["GET /mailbox?other=1", "GET /mailbox"]
+--- error_code eval
+[200, 401]

@@ -178,6 +178,8 @@ ngx_http_academy_groups(ngx_http_request_t *r, ngx_str_t *list,
         }
     }
 
+    ngx_http_academy_caller_sort(caller);
+
     return NGX_OK;
 }
 

@@ -11,6 +11,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "ngx_http_academy_id.h"
+#include "ngx_http_academy_caller.h"
 #include "ngx_http_academy_scan.h"
 
 
@@ -37,6 +38,10 @@
 #define NGX_HTTP_ACADEMY_MAX_CLIENT_LEN  1024
 #define NGX_HTTP_ACADEMY_MAX_GROUP_LEN   256
 
+/* groups that a mailbox may be shared with */
+
+#define NGX_HTTP_ACADEMY_MAX_SHARES      256
+
 
 typedef struct ngx_http_academy_call_s      ngx_http_academy_call_t;
 typedef struct ngx_http_academy_exchange_s  ngx_http_academy_exchange_t;
@@ -48,17 +53,9 @@ typedef enum {
     NGX_HTTP_ACADEMY_TERMINATED,
     NGX_HTTP_ACADEMY_FORBIDDEN,
     NGX_HTTP_ACADEMY_FULL,             /* no memory, nothing was stored */
+    NGX_HTTP_ACADEMY_SHARED,           /* with as many groups as may be */
     NGX_HTTP_ACADEMY_CLOSING           /* this worker lets nobody wait now */
 } ngx_http_academy_result_e;
-
-
-/* who is calling; with authentication off the id is empty */
-
-typedef struct {
-    ngx_str_t                   id;
-    ngx_str_t                  *groups;
-    ngx_uint_t                  ngroups;
-} ngx_http_academy_caller_t;
 
 
 typedef struct {
@@ -124,8 +121,10 @@ struct ngx_http_academy_call_s {
 
     /* the store's while the call is under way */
     ngx_queue_t                        queue;
+    ngx_queue_t                        peers;
     void                              *place;
-    ngx_uint_t                         state;
+    unsigned                           state:2;
+    unsigned                           leads:1;
 };
 
 
@@ -163,7 +162,6 @@ typedef struct {
                                         ngx_http_academy_delivery_t *delivery,
                                         ngx_uint_t n);
 
-    /* the last delivery of the n is put back first */
     void                      (*give_back)(
                                         ngx_http_academy_exchange_t *exchange,
                                         ngx_http_academy_delivery_t *delivery,

@@ -17,6 +17,13 @@
  */
 
 
+#define NGX_HTTP_ACADEMY_CLOSED    419
+
+/* the part of a type that the charset filter would add its own charset to */
+
+#define NGX_HTTP_ACADEMY_TYPE_LEN  (sizeof("text/plain") - 1)
+
+
 static ngx_int_t ngx_http_academy_send(ngx_http_request_t *r,
     ngx_uint_t status, ngx_str_t *type, ngx_buf_t *b);
 static ngx_int_t ngx_http_academy_printed(ngx_http_request_t *r, u_char *data,
@@ -27,16 +34,13 @@ static ngx_int_t ngx_http_academy_unavailable(ngx_http_request_t *r);
 static ngx_str_t  ngx_http_academy_json = ngx_string("application/json");
 static ngx_str_t  ngx_http_academy_text =
     ngx_string("text/plain; charset=utf-8");
-
-/* the part of a type that the charset filter would add its own charset to */
-
-#define NGX_HTTP_ACADEMY_TYPE_LEN  (sizeof("text/plain") - 1)
-
 static ngx_str_t  ngx_http_academy_unknown = ngx_string("Unknown mailbox ID");
 static ngx_str_t  ngx_http_academy_forbidden =
     ngx_string("Incorrect permissions");
 static ngx_str_t  ngx_http_academy_closed = ngx_string("Mailbox was closed");
 static ngx_str_t  ngx_http_academy_timed_out = ngx_string("Request timeout");
+static ngx_str_t  ngx_http_academy_shared_full =
+    ngx_string("The mailbox is shared with 256 groups, the most it may be");
 static ngx_str_t  ngx_http_academy_full =
     ngx_string("Out of memory, nothing was stored");
 
@@ -48,12 +52,10 @@ static ngx_str_t  ngx_http_academy_terminated =
 static ngx_str_t  ngx_http_academy_retry_after = ngx_string("1");
 
 
-#define NGX_HTTP_ACADEMY_CLOSED  419
-
-
 ngx_int_t
 ngx_http_academy_answer_empty(ngx_http_request_t *r)
 {
+    r->disable_not_modified = 1;
     r->headers_out.status = NGX_HTTP_OK;
     r->headers_out.content_length_n = 0;
     r->header_only = 1;
@@ -99,6 +101,10 @@ ngx_http_academy_send(ngx_http_request_t *r, ngx_uint_t status,
 {
     ngx_int_t    rc;
     ngx_chain_t  out;
+
+    /* what has been done is done, whatever conditions the client set */
+
+    r->disable_not_modified = 1;
 
     r->headers_out.status = status;
     r->headers_out.content_type = *type;
@@ -164,6 +170,10 @@ ngx_http_academy_answer_result(ngx_http_request_t *r,
     case NGX_HTTP_ACADEMY_FORBIDDEN:
         return ngx_http_academy_answer_text(r, NGX_HTTP_FORBIDDEN,
                                             &ngx_http_academy_forbidden);
+
+    case NGX_HTTP_ACADEMY_SHARED:
+        return ngx_http_academy_answer_text(r, NGX_HTTP_BAD_REQUEST,
+                                            &ngx_http_academy_shared_full);
 
     case NGX_HTTP_ACADEMY_CLOSING:
         return ngx_http_academy_answer_timeout(r);

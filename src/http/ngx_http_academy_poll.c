@@ -157,8 +157,7 @@ ngx_http_academy_poll_cleanup(void *data)
     }
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "client went before it had its message, which returns to "
-                  "the mailbox");
+                  "message was not sent whole, it returns to its mailbox");
 
     exchange->store->give_back(exchange, &ctx->delivery, 1);
 }

@@ -13,7 +13,8 @@
 /*
  * From a request to a call and back.  Once its body is read, a request holds
  * the reference that ngx_http_read_client_request_body() took, and that is
- * given up by the one ngx_http_finalize_request() in ngx_http_academy_end().
+ * given up by the one ngx_http_finalize_request() that ends it: at once, from
+ * the end of its call, or from its timer.
  */
 
 
@@ -34,6 +35,8 @@ static ngx_int_t ngx_http_academy_refuse(ngx_http_request_t *r,
     ngx_uint_t status, ngx_str_t *text);
 static ngx_uint_t ngx_http_academy_encoded(ngx_http_request_t *r);
 static void ngx_http_academy_body_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_academy_park(ngx_http_request_t *r);
+static void ngx_http_academy_body_free(ngx_http_request_t *r);
 static void ngx_http_academy_call_handler(ngx_http_academy_call_t *call);
 static void ngx_http_academy_cleanup(void *data);
 
@@ -310,6 +313,10 @@ ngx_http_academy_body_handler(ngx_http_request_t *r)
         return;
     }
 
+    if (ctx->route->fields & NGX_HTTP_ACADEMY_TIMEOUT) {
+        ngx_http_academy_body_free(r);
+    }
+
     call = &ctx->call;
     call->exchange = alcf->exchange;
     call->caller = &ctx->caller;
@@ -331,9 +338,7 @@ ngx_http_academy_body_handler(ngx_http_request_t *r)
 
     cln = ngx_http_cleanup_add(r, 0);
     if (cln == NULL) {
-        alcf->exchange->store->cancel(call);
-        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
-        return;
+        goto failed;
     }
 
     cln->handler = ngx_http_academy_cleanup;
@@ -342,15 +347,23 @@ ngx_http_academy_body_handler(ngx_http_request_t *r)
     if (ctx->route->op == ngx_http_academy_op(get)
         && ngx_http_academy_poll_timer(r) != NGX_OK)
     {
-        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        goto failed;
+    }
+
+    if (ngx_http_academy_park(r) == NGX_OK) {
         return;
     }
 
-    ngx_http_academy_park(r);
+failed:
+
+    ngx_http_academy_cleanup(ctx);
+    ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
 }
 
 
-void
+/* waits for the end of the call or of the client, whatever comes first */
+
+static ngx_int_t
 ngx_http_academy_park(ngx_http_request_t *r)
 {
     r->read_event_handler = ngx_http_test_reading;
@@ -360,11 +373,34 @@ ngx_http_academy_park(ngx_http_request_t *r)
 
     if (r->connection->read->ready) {
         ngx_post_event(r->connection->read, &ngx_posted_events);
+        return NGX_OK;
+    }
+
+    return ngx_handle_read_event(r->connection->read, 0);
+}
+
+
+/*
+ * Of a body without a length nginx keeps a buffer for the longest that it may
+ * have; who waits is not to hold it.
+ */
+
+static void
+ngx_http_academy_body_free(ngx_http_request_t *r)
+{
+    ngx_http_request_body_t  *rb;
+
+    rb = r->request_body;
+
+    if (rb == NULL || rb->buf == NULL) {
         return;
     }
 
-    if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
-        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+    /* what stands in the header's buffer is not the pool's to free */
+
+    if (ngx_pfree(r->pool, rb->buf->start) == NGX_OK) {
+        rb->buf = NULL;
+        rb->bufs = NULL;
     }
 }
 

@@ -208,6 +208,7 @@ ngx_http_academy_stream_header(ngx_http_request_t *r)
     alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
 
     r->keepalive = 0;
+    r->disable_not_modified = 1;
     r->headers_out.status = NGX_HTTP_OK;
     r->headers_out.content_type = ngx_http_academy_event_stream;
     r->headers_out.content_type_len = ngx_http_academy_event_stream.len;
@@ -283,6 +284,7 @@ ngx_http_academy_stream_event_handler(ngx_event_t *ev)
         ngx_http_academy_stream_begin(s);
 
     } else {
+        ev->cancelable = 1;
         ngx_http_academy_stream_run(s);
     }
 
@@ -301,6 +303,11 @@ ngx_http_academy_stream_begin(ngx_http_academy_stream_t *s)
     c = s->connection;
     r = s->request;
 
+    if (c->error) {
+        ngx_http_academy_stream_end(s, NGX_ERROR);
+        return;
+    }
+
     if (r->buffered || c->buffered) {
 
         /* the peer takes not even the header */
@@ -314,11 +321,10 @@ ngx_http_academy_stream_begin(ngx_http_academy_stream_t *s)
 
     s->begun = 0;
 
-    if (c->write->timer_set) {
-        ngx_del_timer(c->write);
+    if (ngx_http_academy_stream_unblock(s) != NGX_OK) {
+        ngx_http_academy_stream_end(s, NGX_ERROR);
+        return;
     }
-
-    r->write_event_handler = ngx_http_request_empty_handler;
 
     s->deadline = ngx_current_msec + s->timeout;
     s->ping = ngx_current_msec + s->ping_interval;
@@ -344,11 +350,12 @@ ngx_http_academy_stream_begin(ngx_http_academy_stream_t *s)
 static ngx_int_t
 ngx_http_academy_stream_leave(ngx_http_academy_stream_t *s)
 {
-    ngx_chain_t             *cl, *ln;
-    ngx_connection_t        *c;
-    ngx_http_request_t      *r;
-    ngx_pool_cleanup_t      *cln;
-    ngx_http_connection_t   *hc;
+    ngx_chain_t               *cl, *ln;
+    ngx_connection_t          *c;
+    ngx_http_request_t        *r;
+    ngx_pool_cleanup_t        *cln;
+    ngx_http_connection_t     *hc;
+    ngx_http_core_loc_conf_t  *clcf;
 
     c = s->connection;
     r = s->request;
@@ -373,10 +380,15 @@ ngx_http_academy_stream_leave(ngx_http_academy_stream_t *s)
     s->request = NULL;
 
     hc = r->http_connection;
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
     if (c->read->timer_set) {
         ngx_del_timer(c->read);
     }
+
+    /* limit_rate ends with the request */
+
+    c->write->delayed = 0;
 
     r->request_complete = 1;
     ngx_http_free_request(r, 0);
@@ -413,7 +425,17 @@ ngx_http_academy_stream_leave(ngx_http_academy_stream_t *s)
     }
 #endif
 
-    if (!c->tcp_nodelay && ngx_tcp_nodelay(c) != NGX_OK) {
+    if (c->tcp_nopush == NGX_TCP_NOPUSH_SET) {
+
+        if (ngx_tcp_push(c->fd) == -1) {
+            ngx_connection_error(c, ngx_socket_errno, ngx_tcp_push_n " failed");
+            return NGX_ERROR;
+        }
+
+        c->tcp_nopush = NGX_TCP_NOPUSH_UNSET;
+    }
+
+    if (clcf->tcp_nodelay && ngx_tcp_nodelay(c) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -446,6 +468,10 @@ ngx_http_academy_stream_done(ngx_http_academy_call_t *call)
     s->waiting = 0;
     s->brought = 1;
 
+    if (kept) {
+        ngx_http_set_log_request(c->log, s->request);
+    }
+
     ngx_http_academy_stream_run(s);
 
     if (kept) {
@@ -465,12 +491,16 @@ ngx_http_academy_stream_run(ngx_http_academy_stream_t *s)
 
     for (turn = 0; !s->batch && !s->waiting; turn++) {
 
-        if (s->ending) {
+        if (s->ending || ngx_exiting) {
             ngx_http_academy_stream_end(s, NGX_OK);
             return;
         }
 
         if (turn == NGX_HTTP_ACADEMY_TURN) {
+
+            /* a worker that exits is not to go before it has run once more */
+
+            s->event.cancelable = 0;
             ngx_post_event(&s->event, &ngx_posted_next_events);
             return;
         }
@@ -562,6 +592,17 @@ ngx_http_academy_stream_writable(ngx_http_academy_stream_t *s)
 
     c = s->connection;
 
+    if (c->write->delayed) {
+
+        /* limit_rate */
+
+        if (ngx_handle_write_event(c->write, 0) != NGX_OK) {
+            ngx_http_academy_stream_end(s, NGX_ERROR);
+        }
+
+        return;
+    }
+
     if (c->write->timedout) {
         ngx_log_error(NGX_LOG_INFO, c->log, NGX_ETIMEDOUT,
                       "client takes no more events");
@@ -607,7 +648,14 @@ ngx_http_academy_stream_read_handler(ngx_event_t *rev)
     c = rev->data;
     s = c->data;
 
-    if (c->close || ngx_http_academy_stream_drain(c) != NGX_OK) {
+    if (c->close) {
+        ngx_log_error(NGX_LOG_INFO, c->log, 0,
+                      "event stream closed, its worker exits");
+        ngx_http_academy_stream_end(s, NGX_ERROR);
+        return;
+    }
+
+    if (ngx_http_academy_stream_drain(c) != NGX_OK) {
         ngx_log_error(NGX_LOG_INFO, c->log, 0, "client closed event stream");
         ngx_http_academy_stream_end(s, NGX_ERROR);
         return;

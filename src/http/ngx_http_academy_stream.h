@@ -82,6 +82,9 @@ ngx_int_t ngx_http_academy_stream_flush(ngx_http_academy_stream_t *s);
 /* waits until the peer takes more: NGX_OK or NGX_ERROR */
 ngx_int_t ngx_http_academy_stream_block(ngx_http_academy_stream_t *s);
 
+/* it has taken all that it was sent: NGX_OK or NGX_ERROR */
+ngx_int_t ngx_http_academy_stream_unblock(ngx_http_academy_stream_t *s);
+
 
 /* ngx_http_academy_stream.c */
 

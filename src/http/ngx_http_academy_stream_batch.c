@@ -96,7 +96,7 @@ static ngx_http_academy_batch_t *
 ngx_http_academy_stream_room(ngx_http_academy_stream_t *s,
     ngx_http_academy_batch_t *batch, size_t size)
 {
-    size_t                     used;
+    size_t                     used, need;
     ngx_http_academy_batch_t  *larger;
 
     if (batch && (size_t) (batch->end - batch->last) >= size) {
@@ -124,7 +124,15 @@ ngx_http_academy_stream_room(ngx_http_academy_stream_t *s,
 
     used = batch ? batch->last - batch->data : 0;
 
-    larger = ngx_alloc(sizeof(ngx_http_academy_batch_t) + used + size,
+    /* a batch of many small messages is copied a few times, not each time */
+
+    need = used + size;
+
+    if (batch && need < NGX_HTTP_ACADEMY_BATCH_SIZE) {
+        need = ngx_min(2 * need, NGX_HTTP_ACADEMY_BATCH_SIZE);
+    }
+
+    larger = ngx_alloc(sizeof(ngx_http_academy_batch_t) + need,
                        s->connection->log);
     if (larger == NULL) {
         return NULL;
@@ -133,7 +141,7 @@ ngx_http_academy_stream_room(ngx_http_academy_stream_t *s,
     larger->n = 0;
     larger->pos = larger->data;
     larger->last = larger->data;
-    larger->end = larger->data + used + size;
+    larger->end = larger->data + need;
 
     if (batch) {
         larger->n = batch->n;
@@ -238,6 +246,13 @@ ngx_http_academy_stream_write(ngx_http_academy_stream_t *s,
 
     s->batch = batch;
 
+    /* whoever listens beside a peer that takes nothing is to have the rest */
+
+    if (s->waiting) {
+        s->waiting = 0;
+        s->call.exchange->store->cancel(&s->call);
+    }
+
     return ngx_http_academy_stream_block(s);
 }
 
@@ -262,11 +277,7 @@ ngx_http_academy_stream_flush(ngx_http_academy_stream_t *s)
     s->batch = NULL;
     ngx_http_academy_stream_release(s, batch, 1);
 
-    if (s->connection->write->timer_set) {
-        ngx_del_timer(s->connection->write);
-    }
-
-    return NGX_OK;
+    return ngx_http_academy_stream_unblock(s);
 }
 
 
@@ -347,9 +358,32 @@ ngx_http_academy_stream_block(ngx_http_academy_stream_t *s)
                                        ngx_http_academy_stream_request_writer;
     }
 
-    ngx_add_timer(c->write, s->send_timeout);
+    if (!c->write->delayed) {
+        ngx_add_timer(c->write, s->send_timeout);
+    }
 
     return ngx_handle_write_event(c->write, 0);
+}
+
+
+ngx_int_t
+ngx_http_academy_stream_unblock(ngx_http_academy_stream_t *s)
+{
+    ngx_event_t  *wev;
+
+    wev = s->connection->write;
+
+    if (!wev->delayed && wev->timer_set) {
+        ngx_del_timer(wev);
+    }
+
+    if (s->request) {
+        s->request->write_event_handler = ngx_http_request_empty_handler;
+    }
+
+    /* with a level-triggered method it would be told again and again */
+
+    return ngx_handle_write_event(wev, 0);
 }
 
 

@@ -70,6 +70,7 @@ error_log error.log {log_level};
 {main}
 events {{
     worker_connections {connections};
+    use {method};
 }}
 http {{
     access_log off;
@@ -126,6 +127,7 @@ class Nginx:
         port: int | None = None,
         config: str | None = None,
         log_level: str = "info",
+        method: str = "epoll",
     ) -> None:
         # nginx starts its workers as nobody: they have to get in here.
         self.dir = Path(tempfile.mkdtemp(prefix="academy-"))
@@ -139,6 +141,7 @@ class Nginx:
         self._seen = 0
         self._pieces = dict(
             workers=workers, connections=connections, log_level=log_level,
+            method=method,
             port=self.port, prefix=prefix, servers=servers, http=http,
             main=main, server=server, listen=listen, location=location,
             load=f"load_module {MODULE};" if exchange and MODULE else "",
@@ -360,6 +363,12 @@ def command_line(pid: int) -> str:
         return ""
 
 
+def built_with() -> str:
+    """The arguments of nginx's configure."""
+    return subprocess.run([BINARY, "-V"], check=True, text=True, timeout=30,
+                          stderr=subprocess.PIPE).stderr
+
+
 def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -369,6 +378,12 @@ def resident_bytes(pid: int) -> int:
     """What the process has of its own, shared memory not counted."""
     status = Path(f"/proc/{pid}/status").read_text()
     return 1024 * int(re.search(r"RssAnon:\s+(\d+)", status).group(1))
+
+
+def virtual_bytes(pid: int) -> int:
+    """What the process has asked for, used or not."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return 1024 * int(re.search(r"VmData:\s+(\d+)", status).group(1))
 
 
 # ----------------------------------------------------------------- the client

@@ -85,6 +85,29 @@ class Client(Connection):
         return answer.json()["status"]
 
 
+# Who is calling is what the client says; for `Named`.
+IDENTITY = """
+    academy_auth variables;
+    academy_client_id $http_x_client;
+    academy_client_groups $http_x_groups;
+"""
+
+
+class Named(Client):
+    """A client that says who it is."""
+
+    name, groups = "ada", "lab"
+
+    def send(self, method: str, path: str, body: dict | bytes = b"") -> None:
+        if isinstance(body, dict):
+            body = json.dumps(body).encode()
+        self.writer.write(
+            b"%s %s HTTP/1.1\r\nHost: x\r\nX-Client: %s\r\nX-Groups: %s\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (
+                method.encode(), path.encode(), self.name.encode(),
+                self.groups.encode(), len(body), body))
+
+
 async def left(client: Client) -> None:
     """Waits until a connection that was closed or reset is so."""
     with contextlib.suppress(ConnectionError, ssl.SSLError):

@@ -292,3 +292,52 @@ def test_quit_ends_streams_at_once(connect):
         await h2.close()
 
     run(test())
+
+
+def test_stream_with_a_rate_limit(connect):
+    """nginx holds an answer back by a timer, which is not to be the stream's
+    for something else."""
+    server, open = connect(location="limit_rate 20k;")
+
+    async def test():
+        h2 = await open()
+        box = await new(h2)
+        stream = listen(h2, box)
+        await stream.begun.wait()
+        start = time.monotonic()
+        for n in range(3):
+            await put(h2, box, [n, "x" * 20_000])
+        for n in range(3):
+            assert body_of(await stream.event())[0] == n
+        assert 1 < time.monotonic() - start < 10
+        await put(h2, box, "last")
+        assert body_of(await stream.event()) == "last"
+        await h2.close()
+
+    run(test())
+
+
+def test_blocked_stream_takes_no_more(connect):
+    """Whoever listens beside a reader that takes nothing has what comes."""
+    server, open = connect(workers=2)
+
+    async def test():
+        h2, other = await open(), await open()
+        box = await new(h2)
+        deaf = listen(h2, box, deaf=True)
+        await deaf.begun.wait()
+        # The second is more than what the first leaves of the window.
+        await put(other, box, "x" * 60_000)
+        await put(other, box, "y" * 10_000)
+        await window_full(h2, deaf)
+        await put(other, box, "z")
+        assert taken(await get(other, box, 5).answer()) == "z"
+        h2.hear(deaf)
+        assert body_of(await deaf.event()) == "x" * 60_000
+        assert body_of(await deaf.event()) == "y" * 10_000
+        await put(other, box, "last")
+        assert body_of(await deaf.event()) == "last"
+        await h2.close()
+        await other.close()
+
+    run(test())

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from academy_nginx import ASAN, run
+from academy_nginx import ASAN, run, virtual_bytes
 from exchange import Client, body_of, mailbox, message, taken
 
 ROUNDS = 20
@@ -192,5 +192,36 @@ def test_refused_put_wakes_nobody(nginx):
         await client.put(quiet, "z")
         async with asyncio.timeout(5):
             assert body_of(await stream.next()) == "z"
+
+    run(test())
+
+
+@pytest.mark.skipif(ASAN, reason="freed memory stays in its quarantine")
+def test_waiting_requests_without_a_length(nginx, figures):
+    """nginx takes the longest body's room for each; who waits does not keep
+    it."""
+    server = nginx(workers=1)
+    pollers = 200
+
+    async def test():
+        client = await Client.open(server.port)
+        box = await client.new()
+        (worker,) = server.workers()
+        before = virtual_bytes(worker)
+        body = json.dumps({"mailbox": box}).encode()
+        parked = []
+        for _ in range(pollers):
+            poller = await Client.open(server.port)
+            poller.writer.write(
+                b"GET /message HTTP/1.1\r\nHost: x\r\n"
+                b"Transfer-Encoding: chunked\r\n\r\n"
+                b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+            parked.append(poller)
+        await client.status(box)
+        each = (virtual_bytes(worker) - before) / pollers
+        figures(f"{each / 1024:.1f} KiB of address space for each")
+        assert each < 64 * 1024
+        for poller in parked:
+            poller.close()
 
     run(test())

@@ -7,8 +7,18 @@ import statistics
 import time
 
 import pytest
-from academy_nginx import ASAN, Gone, run
-from exchange import Client, deaf, left, taken, with_worker
+from academy_nginx import ASAN, Gone, built_with, cpu_seconds, run
+from exchange import (
+    IDENTITY,
+    Client,
+    Named,
+    body_of,
+    deaf,
+    left,
+    message,
+    taken,
+    with_worker,
+)
 
 
 @pytest.mark.parametrize("where", ["same", "other"])
@@ -222,5 +232,116 @@ def test_all_pollers_hear_of_the_end(nginx):
         # Their connections are kept: each may ask again, and hears it again.
         for poller in pollers:
             assert (await poller.get(box, 5)).status == 419
+
+    run(test())
+
+
+def test_share_withdrawn_from_who_waits(nginx):
+    """Who waits by a share hears of its end at once, in all workers; who is
+    one of another group, or the owner, waits on."""
+    server = nginx(workers=4, http=IDENTITY)
+    pollers = 100
+
+    async def test():
+        ada = await Named.open(server.port)
+        ada.groups = "lab,hall"
+        box = await ada.new()
+        for group in ("lab", "hall"):
+            answer = await ada.request("POST", "/mailbox/share",
+                                       {"mailbox": box, "group_id": group})
+            assert answer.status == 200
+        bobs = []
+        for n in range(pollers):
+            bob = await Named.open(server.port)
+            bob.name, bob.groups = "bob", ["lab", "hall"][n % 2]
+            if n % 4 < 2:
+                bob.send_get(box)
+                bobs.append((bob.groups, asyncio.create_task(bob.answer())))
+            else:
+                stream = await bob.stream(box)
+                bobs.append((bob.groups, asyncio.create_task(stream.next())))
+        mine = await Named.open(server.port)
+        mine.send_get(box)
+        mine_answer = asyncio.create_task(mine.answer())
+        await ada.status(box)
+
+        start = time.monotonic()
+        answer = await ada.request("DELETE", "/mailbox/share",
+                                   {"mailbox": box, "group_id": "lab"})
+        assert answer.status == 200
+        ended = await asyncio.gather(*(t for g, t in bobs if g == "lab"))
+        assert time.monotonic() - start < (5 if ASAN else 1)
+        assert sum(e is None for e in ended) == pollers // 4
+        assert sum(e is not None and e.status == 403 for e in ended
+                   ) == pollers // 4
+        assert not any(t.done() for g, t in bobs if g == "hall")
+        assert not mine_answer.done()
+        await ada.terminate(box)
+        got = await asyncio.gather(*(t for g, t in bobs if g == "hall"))
+        assert all(g is None or g.status == 419 for g in got)
+        assert (await mine_answer).status == 419
+
+    run(test())
+
+
+def test_message_is_not_for_who_may_no_longer(nginx):
+    """Whatever comes first, the message or the news: it stays."""
+    server = nginx(workers=2, http=IDENTITY)
+
+    async def test():
+        ada = await Named.open(server.port)
+        for n in range(50):
+            box = await ada.new()
+            await ada.request("POST", "/mailbox/share",
+                              {"mailbox": box, "group_id": "lab"})
+            bob = await Named.open(server.port)
+            bob.name = "bob"
+            bob.send_get(box)
+            await bob.writer.drain()
+            await asyncio.sleep(0.002)
+            ada.send("DELETE", "/mailbox/share",
+                     {"mailbox": box, "group_id": "lab"})
+            ada.send("PUT", "/message", {"message": message(box, n, src=box)})
+            assert (await ada.answer()).status == 200
+            assert (await ada.answer()).status == 200
+            assert (await bob.answer()).status == 403
+            assert taken(await ada.get(box, 5)) == n
+            bob.close()
+
+    run(test())
+
+
+@pytest.mark.parametrize("method", ["poll", "select"])
+def test_other_event_methods(nginx, method):
+    """Waking, streams and blocked readers without epoll; and no spinning.
+    nginx has these methods only where it was built with them."""
+    if f"--with-{method}_module" not in built_with():
+        pytest.skip("not in this nginx")
+    server = nginx(workers=2, method=method)
+
+    async def test():
+        client = await Client.open(server.port)
+        boxes = [await client.new() for _ in range(10)]
+        pollers = [await Client.open(server.port) for _ in boxes]
+        for poller, box in zip(pollers, boxes):
+            poller.send_get(box)
+        streams = [await (await Client.open(server.port)).stream(box)
+                   for box in boxes]
+        for n, box in enumerate(boxes):
+            await client.put(box, n)
+            await client.put(box, n)
+        for n, (poller, stream) in enumerate(zip(pollers, streams)):
+            assert taken(await poller.answer()) == n
+            assert body_of(await stream.next()) == n
+        slow = await (await Client.open(server.port)).stream(boxes[0])
+        streams[0].close()
+        for n in range(20):
+            await client.put(boxes[0], [n, "x" * 400_000])
+        for n in range(20):
+            assert body_of(await slow.next())[0] == n
+        before = sum(map(cpu_seconds, server.workers()))
+        await asyncio.sleep(1)
+        used = sum(map(cpu_seconds, server.workers())) - before
+        assert used < 0.1, used
 
     run(test())

@@ -411,3 +411,39 @@ def test_message_text_is_one_line(nginx):
         assert json.loads(got) == json.loads(text)
 
     run(test())
+
+
+def test_exit_between_turns(nginx):
+    """A stream with much to say is cut by no exit of its worker: nginx would
+    say that a socket is left open."""
+    server = nginx(workers=1, zone="256m")
+    count = 2000 if ASAN else 20_000
+
+    async def test():
+        client = await Client.open(server.port)
+        boxes = [await client.new() for _ in range(8)]
+        for n in range(count):
+            await client.put(boxes[n % 8], n)
+        found = {box: [] for box in boxes}
+
+        async def read(box):
+            while len(found[box]) < count // 8:
+                stream = await (await Client.open(server.port)).stream(box)
+                while (text := await stream.next()) is not None:
+                    found[box].append(body_of(text))
+
+        readers = [asyncio.create_task(read(box)) for box in boxes]
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+            await asyncio.to_thread(server.reload)
+        for _ in range(1000):
+            if all(task.done() for task in readers):
+                break
+            # Whose last message had come before: it listens for no more.
+            await asyncio.sleep(0.02)
+        for task in readers:
+            task.cancel()
+        for k, box in enumerate(boxes):
+            assert found[box] == list(range(k, count, 8))
+
+    run(test())

@@ -165,14 +165,6 @@ ngx_http_academy_zone_init(ngx_shm_zone_t *shm_zone, void *data)
         zone->sh = ozone->sh;
         zone->bells = ozone->bells;
 
-        /* without a master process nobody starts a worker anew */
-
-        zone->worker = ozone->worker;
-
-        if (zone->worker) {
-            zone->worker->zone = zone;
-        }
-
         if (nslots > zone->sh->nslots) {
             ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
                           "\"academy_zone\" zone \"%V\" was made for at most "
@@ -181,7 +173,19 @@ ngx_http_academy_zone_init(ngx_shm_zone_t *shm_zone, void *data)
             return NGX_ERROR;
         }
 
-        return ngx_http_academy_bells_hold(zone);
+        if (ngx_http_academy_bells_hold(zone) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        /* without a master process nobody starts a worker anew */
+
+        zone->worker = ozone->worker;
+
+        if (zone->worker) {
+            zone->worker->zone = zone;
+        }
+
+        return NGX_OK;
     }
 
     if (shm_zone->shm.exists) {
@@ -397,6 +401,32 @@ ngx_http_academy_zone_unlock(ngx_http_academy_zone_t *zone)
 }
 
 
+/* the halves of a product of 128 bits, folded */
+
+static ngx_inline uint64_t
+ngx_http_academy_zone_fold(uint64_t a, uint64_t b)
+{
+#if (NGX_PTR_SIZE == 8)
+    __uint128_t  m;
+
+    m = (__uint128_t) a * b;
+
+    return (uint64_t) m ^ (uint64_t) (m >> 64);
+
+#else
+    uint64_t  low, high, middle, cross;
+
+    low = (a & 0xffffffff) * (b & 0xffffffff);
+    high = (a >> 32) * (b >> 32);
+    middle = (a >> 32) * (b & 0xffffffff) + (low >> 32);
+    cross = (a & 0xffffffff) * (b >> 32) + (middle & 0xffffffff);
+
+    return ((low & 0xffffffff) | (cross << 32))
+           ^ (high + (middle >> 32) + (cross >> 32));
+#endif
+}
+
+
 /*
  * Folded multiplication with a secret key, as in wyhash by Wang Yi (public
  * domain): 16 bytes a step.
@@ -406,8 +436,7 @@ uint64_t
 ngx_http_academy_zone_hash(ngx_http_academy_zone_t *zone, u_char *p, size_t len,
     uint64_t more)
 {
-    uint64_t     a, b, h;
-    __uint128_t  m;
+    uint64_t  a, b, h;
 
     h = zone->sh->key[0] ^ more ^ ((uint64_t) len << 32);
 
@@ -427,8 +456,7 @@ ngx_http_academy_zone_hash(ngx_http_academy_zone_t *zone, u_char *p, size_t len,
             ngx_memcpy(&a, p, len);
         }
 
-        m = (__uint128_t) (a ^ h) * (b ^ zone->sh->key[1]);
-        h = (uint64_t) m ^ (uint64_t) (m >> 64);
+        h = ngx_http_academy_zone_fold(a ^ h, b ^ zone->sh->key[1]);
 
         if (len <= 16) {
             return h;

@@ -75,6 +75,7 @@ struct ngx_http_academy_message_s {
     ngx_pid_t                      holder;    /* who fills or leases it */
     unsigned                       filling:1; /* in no mailbox yet */
     unsigned                       notice:1;  /* part of a pending */
+    unsigned                       settled:1; /* it is being freed */
 };
 
 
@@ -107,6 +108,7 @@ struct ngx_http_academy_waiting_s {
     ngx_queue_t                    ready;     /* in the slot */
     ngx_http_academy_mailbox_t    *mailbox;
     uint32_t                       count;
+    uint32_t                       review;    /* to be looked at again */
     uint32_t                       generation;
     uint16_t                       slot;
     unsigned                       used:1;
@@ -159,6 +161,7 @@ struct ngx_http_academy_mailbox_s {
     u_char                         beaten;    /* heartbeat is set */
     uint16_t                       owner_len;
     uint16_t                       nmembers;
+    uint16_t                       nshares;
 
     ngx_http_academy_message_t    *head;
     ngx_http_academy_message_t    *tail;
@@ -326,8 +329,14 @@ void ngx_http_academy_zone_append(ngx_http_academy_zone_t *zone,
     ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_message_t *message);
 void ngx_http_academy_zone_lease(ngx_http_academy_zone_t *zone,
     ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_call_t *call);
-void ngx_http_academy_zone_return(ngx_http_academy_zone_t *zone,
-    ngx_http_academy_message_t *message);
+
+/*
+ * Puts a message where it was.  To be faster with many of them: after is what
+ * the call before in the same section returned, or NULL.
+ */
+ngx_http_academy_message_t *ngx_http_academy_zone_return(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_message_t *message,
+    ngx_http_academy_message_t *after);
 
 /*
  * Goes on with what terminated mailboxes left behind: at most

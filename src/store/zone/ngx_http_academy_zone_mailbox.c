@@ -81,18 +81,14 @@ ngx_uint_t
 ngx_http_academy_zone_permitted(ngx_http_academy_mailbox_t *mailbox,
     ngx_http_academy_caller_t *caller)
 {
-    ngx_uint_t  i;
+    ngx_http_academy_share_t  *share;
 
     if (ngx_http_academy_zone_owned(mailbox, caller)) {
         return 1;
     }
 
-    if (mailbox->shares == NULL) {
-        return 0;
-    }
-
-    for (i = 0; i < caller->ngroups; i++) {
-        if (*ngx_http_academy_zone_share_find(mailbox, &caller->groups[i])) {
+    for (share = mailbox->shares; share; share = share->next) {
+        if (ngx_http_academy_caller_in(caller, share->group, share->len)) {
             return 1;
         }
     }
@@ -227,9 +223,14 @@ ngx_http_academy_zone_terminate(ngx_http_academy_call_t *call)
     result = ngx_http_academy_zone_open(zone, call, &mailbox);
 
     if (result == NGX_HTTP_ACADEMY_OK) {
-        mailbox->terminated = 1;
+        /* a terminated one that is in no queue would never be wound up */
+
         mailbox->closing = 1;
         ngx_queue_insert_tail(&zone->sh->closing, &mailbox->close);
+
+        ngx_memory_barrier();
+
+        mailbox->terminated = 1;
 
         ngx_http_academy_zone_leave(zone, mailbox);
         ngx_http_academy_zone_wake_all(zone, mailbox);
@@ -288,9 +289,7 @@ ngx_http_academy_zone_share_locked(ngx_http_academy_zone_t *zone,
     ngx_http_academy_call_t *call)
 {
     ngx_str_t                   *group;
-    ngx_uint_t                   i;
     ngx_http_academy_share_t    *share, **last;
-    ngx_http_academy_caller_t   *caller;
     ngx_http_academy_result_e    result;
     ngx_http_academy_mailbox_t  *mailbox;
 
@@ -303,17 +302,8 @@ ngx_http_academy_zone_share_locked(ngx_http_academy_zone_t *zone,
     }
 
     group = &call->in.group;
-    caller = call->caller;
 
-    for (i = 0; i < caller->ngroups; i++) {
-        if (caller->groups[i].len == group->len
-            && ngx_memcmp(caller->groups[i].data, group->data, group->len) == 0)
-        {
-            break;
-        }
-    }
-
-    if (i == caller->ngroups) {
+    if (!ngx_http_academy_caller_in(call->caller, group->data, group->len)) {
         return NGX_HTTP_ACADEMY_FORBIDDEN;
     }
 
@@ -324,6 +314,10 @@ ngx_http_academy_zone_share_locked(ngx_http_academy_zone_t *zone,
     last = ngx_http_academy_zone_share_find(mailbox, group);
     if (*last) {
         return NGX_HTTP_ACADEMY_OK;
+    }
+
+    if (mailbox->nshares == NGX_HTTP_ACADEMY_MAX_SHARES) {
+        return NGX_HTTP_ACADEMY_SHARED;
     }
 
     if (!ngx_http_academy_zone_spare(zone, NGX_HTTP_ACADEMY_CREATE_SPARE)) {
@@ -342,6 +336,7 @@ ngx_http_academy_zone_share_locked(ngx_http_academy_zone_t *zone,
     ngx_memcpy(share->group, group->data, group->len);
 
     *last = share;
+    mailbox->nshares++;
 
     return NGX_HTTP_ACADEMY_OK;
 }
@@ -469,7 +464,12 @@ ngx_http_academy_zone_unshare(ngx_http_academy_call_t *call)
 
         if (share) {
             *link = share->next;
+            mailbox->nshares--;
             ngx_slab_free_locked(zone->shpool, share);
+
+            /* who waits by this share alone is to wait no longer */
+
+            ngx_http_academy_zone_wake_all(zone, mailbox);
         }
     }
 

@@ -210,6 +210,8 @@ ngx_http_academy_zone_append(ngx_http_academy_zone_t *zone,
     message->mailbox = mailbox;
     message->seq = ++zone->sh->seq;
 
+    ngx_memory_barrier();
+
     if (mailbox->head) {
         mailbox->tail->next = message;
 
@@ -236,6 +238,8 @@ ngx_http_academy_zone_lease(ngx_http_academy_zone_t *zone,
     message->holder = ngx_pid;
     ngx_queue_insert_tail(zone->worker->messages, &message->slot);
 
+    ngx_memory_barrier();
+
     mailbox->head = message->next;
     mailbox->queued--;
 
@@ -249,49 +253,71 @@ ngx_http_academy_zone_lease(ngx_http_academy_zone_t *zone,
 }
 
 
-void
+/*
+ * The link of what goes back into a mailbox comes first, and is taken out of
+ * the list of what is leased last: between them it is in both, which a second
+ * return finds out.
+ */
+
+ngx_http_academy_message_t *
 ngx_http_academy_zone_return(ngx_http_academy_zone_t *zone,
-    ngx_http_academy_message_t *message)
+    ngx_http_academy_message_t *message, ngx_http_academy_message_t *after)
 {
-    ngx_http_academy_mailbox_t  *mailbox;
-    ngx_http_academy_message_t **link;
+    ngx_http_academy_mailbox_t   *mailbox;
+    ngx_http_academy_message_t  **link;
 
     mailbox = message->mailbox;
 
-    ngx_queue_remove(&message->slot);
-
-    if (message->filling || mailbox->terminated) {
+    if (message->filling || message->settled || mailbox->terminated) {
+        ngx_queue_remove(&message->slot);
         ngx_http_academy_zone_message_free(zone, message);
-        return;
+        return NULL;
     }
 
     /* only what was leased and returned as well can be older */
 
-    for (link = &mailbox->head; *link; link = &(*link)->next) {
-        if ((*link)->seq > message->seq) {
-            break;
+    link = (after && after->mailbox == mailbox) ? &after->next
+                                                : &mailbox->head;
+
+    while (*link && (*link)->seq < message->seq) {
+        link = &(*link)->next;
+    }
+
+    if (*link != message) {
+
+        if (*link == NULL) {
+            mailbox->tail = message;
         }
+
+        message->next = *link;
+
+        ngx_memory_barrier();
+
+        *link = message;
+
+        mailbox->queued++;
     }
 
-    if (*link == NULL) {
-        mailbox->tail = message;
-    }
-
-    message->next = *link;
-    *link = message;
-
-    mailbox->queued++;
+    ngx_queue_remove(&message->slot);
 
     ngx_http_academy_zone_wake(zone, mailbox);
+
+    return message;
 }
 
+
+/*
+ * From the first section on nobody gets a settled message again.  Its pieces
+ * may be many: the section ends in between.
+ */
 
 void
 ngx_http_academy_zone_settle(ngx_http_academy_exchange_t *exchange,
     ngx_http_academy_delivery_t *delivery, ngx_uint_t n)
 {
-    ngx_uint_t                   i;
+    ngx_uint_t                   i, steps;
     ngx_http_academy_zone_t     *zone;
+    ngx_http_academy_chunk_t    *chunk;
     ngx_http_academy_message_t  *message;
 
     zone = ngx_http_academy_zone_of(exchange);
@@ -300,6 +326,26 @@ ngx_http_academy_zone_settle(ngx_http_academy_exchange_t *exchange,
 
     for (i = 0; i < n; i++) {
         message = delivery[i].message;
+        message->settled = 1;
+    }
+
+    steps = 0;
+
+    for (i = 0; i < n; i++) {
+        message = delivery[i].message;
+
+        for (chunk = message->chunks; chunk; chunk = message->chunks) {
+
+            if (steps++ == NGX_HTTP_ACADEMY_STEP) {
+                steps = 0;
+                ngx_http_academy_zone_unlock(zone);
+                ngx_http_academy_zone_lock(zone);
+            }
+
+            message->chunks = chunk->next;
+            ngx_slab_free_locked(zone->shpool, chunk);
+        }
+
         ngx_queue_remove(&message->slot);
         ngx_http_academy_zone_message_free(zone, message);
     }
@@ -312,14 +358,17 @@ void
 ngx_http_academy_zone_give_back(ngx_http_academy_exchange_t *exchange,
     ngx_http_academy_delivery_t *delivery, ngx_uint_t n)
 {
-    ngx_http_academy_zone_t  *zone;
+    ngx_uint_t                   i;
+    ngx_http_academy_zone_t     *zone;
+    ngx_http_academy_message_t  *last;
 
     zone = ngx_http_academy_zone_of(exchange);
+    last = NULL;
 
     ngx_http_academy_zone_lock(zone);
 
-    while (n--) {
-        ngx_http_academy_zone_return(zone, delivery[n].message);
+    for (i = 0; i < n; i++) {
+        last = ngx_http_academy_zone_return(zone, delivery[i].message, last);
     }
 
     ngx_http_academy_zone_unlock(zone);

@@ -16,14 +16,23 @@
  * the same section, and kept in the process's own table.  Who links a message
  * puts one such count on its slot's ready list and rings that slot's eventfd
  * if the list was empty: so that a list that is not empty has a ring under
- * way.  The woken process takes messages for as many calls as it has, and
- * wakes another if messages are left that it has nobody for.
+ * way, unless who was to ring was killed on the way to it, which is why each
+ * process looks at its own list from time to time.  The woken process takes
+ * messages for as many calls as it has, and wakes another if messages are left
+ * that it has nobody for.
+ *
+ * In the table a mailbox has one place: that of the call that waits longest,
+ * on which the others hang.
  */
 
 
 #define NGX_HTTP_ACADEMY_SWEEP    1000       /* milliseconds */
 
 #define NGX_HTTP_ACADEMY_NO_SLOT  0xffff
+
+/* old workers that are looked at in a sweep */
+
+#define NGX_HTTP_ACADEMY_LODGERS  32
 
 
 /* states of a call */
@@ -33,6 +42,7 @@
 #define NGX_HTTP_ACADEMY_SERVED  2           /* done is about to run */
 
 
+static void ngx_http_academy_zone_deliver(ngx_http_academy_call_t *call);
 static ngx_http_academy_waiting_t *ngx_http_academy_zone_waiting(
     ngx_http_academy_zone_t *zone, ngx_http_academy_mailbox_t *mailbox);
 static ngx_uint_t ngx_http_academy_zone_alive(ngx_http_academy_zone_t *zone,
@@ -44,13 +54,20 @@ static void ngx_http_academy_zone_trim(ngx_http_academy_zone_t *zone,
 static ngx_queue_t *ngx_http_academy_zone_parked(ngx_http_academy_zone_t *zone,
     ngx_http_academy_mailbox_t *mailbox);
 static ngx_http_academy_call_t *ngx_http_academy_zone_caller(
-    ngx_queue_t *parked, ngx_http_academy_mailbox_t *mailbox);
+    ngx_http_academy_zone_t *zone, ngx_http_academy_mailbox_t *mailbox);
+static void ngx_http_academy_zone_park(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_call_t *call);
+static void ngx_http_academy_zone_unpark(ngx_http_academy_call_t *call);
+static void ngx_http_academy_zone_wake_handler(ngx_event_t *ev);
+static ngx_uint_t ngx_http_academy_zone_review(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_waiting_t *waiting, ngx_queue_t *served, ngx_uint_t most);
 static ngx_uint_t ngx_http_academy_zone_serve(ngx_http_academy_zone_t *zone,
     ngx_http_academy_waiting_t *waiting, ngx_queue_t *served, ngx_uint_t most);
+static void ngx_http_academy_zone_answer(ngx_http_academy_call_t *call,
+    ngx_http_academy_waiting_t *waiting, ngx_http_academy_result_e result,
+    ngx_queue_t *served);
 static void ngx_http_academy_zone_finish(ngx_http_academy_zone_t *zone,
     ngx_queue_t *served);
-static void ngx_http_academy_zone_deliver(ngx_http_academy_call_t *call);
-static void ngx_http_academy_zone_wake_handler(ngx_event_t *ev);
 static void ngx_http_academy_zone_collect_handler(ngx_event_t *ev);
 static void ngx_http_academy_zone_sweep_handler(ngx_event_t *ev);
 static ngx_uint_t ngx_http_academy_zone_sweep(ngx_http_academy_zone_t *zone);
@@ -61,10 +78,10 @@ static ngx_int_t ngx_http_academy_zone_claim(ngx_http_academy_zone_t *zone,
 static void ngx_http_academy_zone_bell_handler(ngx_event_t *ev);
 static void ngx_http_academy_zone_close(ngx_http_academy_zone_t *zone);
 static void ngx_http_academy_zone_release(ngx_http_academy_zone_t *zone);
+static ngx_int_t ngx_http_academy_zone_vacate(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_slot_t *slot, ngx_pid_t pid);
 static void ngx_http_academy_zone_return_all(ngx_http_academy_zone_t *zone,
     ngx_queue_t *messages, ngx_pid_t pid);
-static void ngx_http_academy_zone_vacate(ngx_http_academy_zone_t *zone,
-    ngx_http_academy_slot_t *slot);
 
 
 ngx_int_t
@@ -108,9 +125,7 @@ ngx_http_academy_zone_get(ngx_http_academy_call_t *call)
             waiting->count++;
 
             call->state = NGX_HTTP_ACADEMY_WAITS;
-            call->place = mailbox;
-            ngx_queue_insert_tail(ngx_http_academy_zone_parked(zone, mailbox),
-                                  &call->queue);
+            ngx_http_academy_zone_park(zone, mailbox, call);
 
         } else {
             result = NGX_HTTP_ACADEMY_FULL;
@@ -158,9 +173,8 @@ ngx_http_academy_zone_cancel(ngx_http_academy_call_t *call)
 
     zone = ngx_http_academy_zone_of(call->exchange);
 
-    ngx_queue_remove(&call->queue);
-
     if (call->state == NGX_HTTP_ACADEMY_SERVED) {
+        ngx_queue_remove(&call->queue);
         call->state = NGX_HTTP_ACADEMY_IDLE;
 
         if (call->result == NGX_HTTP_ACADEMY_OK) {
@@ -171,6 +185,7 @@ ngx_http_academy_zone_cancel(ngx_http_academy_call_t *call)
         return;
     }
 
+    ngx_http_academy_zone_unpark(call);
     call->state = NGX_HTTP_ACADEMY_IDLE;
     mailbox = call->place;
 
@@ -202,20 +217,20 @@ ngx_http_academy_zone_waiting(ngx_http_academy_zone_t *zone,
 
     for (waiting = &mailbox->waiting; waiting; waiting = waiting->next) {
 
-        if (waiting->used && !ngx_http_academy_zone_alive(zone, waiting)) {
+        if (waiting->used && ngx_http_academy_zone_alive(zone, waiting)) {
 
-            /* its process is gone, and its slot was vacated */
+            if (waiting->slot == zone->worker->nslot) {
+                return waiting;
+            }
 
-            waiting->used = 0;
-        }
-
-        if (!waiting->used) {
-            vacant = waiting;
             continue;
         }
 
-        if (waiting->slot == zone->worker->nslot) {
-            return waiting;
+        /* its process is gone; one that is woken still is in a list */
+
+        if (!waiting->woken) {
+            waiting->used = 0;
+            vacant = waiting;
         }
     }
 
@@ -234,6 +249,7 @@ ngx_http_academy_zone_waiting(ngx_http_academy_zone_t *zone,
     vacant->slot = zone->worker->nslot;
     vacant->generation = zone->worker->slot->generation;
     vacant->count = 0;
+    vacant->review = 0;
     vacant->woken = 0;
     vacant->used = 1;
 
@@ -272,8 +288,9 @@ ngx_http_academy_zone_trim(ngx_http_academy_zone_t *zone,
     while (*link) {
         waiting = *link;
 
-        if (!ngx_http_academy_zone_alive(zone, waiting)
-            || (waiting->count == 0 && !waiting->woken))
+        if (!waiting->woken
+            && (waiting->count == 0
+                || !ngx_http_academy_zone_alive(zone, waiting)))
         {
             *link = waiting->next;
             ngx_slab_free_locked(zone->shpool, waiting);
@@ -329,9 +346,15 @@ ngx_http_academy_zone_wake_all(ngx_http_academy_zone_t *zone,
 
     for (waiting = &mailbox->waiting; waiting; waiting = waiting->next) {
 
-        if (waiting->used && waiting->count && !waiting->woken
-            && ngx_http_academy_zone_alive(zone, waiting))
+        if (!waiting->used || waiting->count == 0
+            || !ngx_http_academy_zone_alive(zone, waiting))
         {
+            continue;
+        }
+
+        waiting->review = waiting->count;
+
+        if (!waiting->woken) {
             ngx_http_academy_zone_ready(zone, waiting);
         }
     }
@@ -366,7 +389,7 @@ ngx_http_academy_zone_parked(ngx_http_academy_zone_t *zone,
 {
     uintptr_t  p;
 
-    /* a mailbox is 256 bytes at the least, and aligned to its slab's size */
+    /* the slab has 256 bytes for a mailbox at the least, and aligns it so */
 
     p = (uintptr_t) mailbox >> 8;
 
@@ -375,12 +398,16 @@ ngx_http_academy_zone_parked(ngx_http_academy_zone_t *zone,
 }
 
 
+/* of this process's calls at a mailbox, the one that waits longest */
+
 static ngx_http_academy_call_t *
-ngx_http_academy_zone_caller(ngx_queue_t *parked,
+ngx_http_academy_zone_caller(ngx_http_academy_zone_t *zone,
     ngx_http_academy_mailbox_t *mailbox)
 {
-    ngx_queue_t              *q;
+    ngx_queue_t              *q, *parked;
     ngx_http_academy_call_t  *call;
+
+    parked = ngx_http_academy_zone_parked(zone, mailbox);
 
     for (q = ngx_queue_head(parked);
          q != ngx_queue_sentinel(parked);
@@ -394,6 +421,50 @@ ngx_http_academy_zone_caller(ngx_queue_t *parked,
     }
 
     return NULL;
+}
+
+
+static void
+ngx_http_academy_zone_park(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_call_t *call)
+{
+    ngx_http_academy_call_t  *leader;
+
+    leader = ngx_http_academy_zone_caller(zone, mailbox);
+
+    call->place = mailbox;
+
+    if (leader) {
+        call->leads = 0;
+        ngx_queue_insert_tail(&leader->peers, &call->peers);
+        return;
+    }
+
+    call->leads = 1;
+    ngx_queue_init(&call->peers);
+    ngx_queue_insert_tail(ngx_http_academy_zone_parked(zone, mailbox),
+                          &call->queue);
+}
+
+
+static void
+ngx_http_academy_zone_unpark(ngx_http_academy_call_t *call)
+{
+    ngx_http_academy_call_t  *next;
+
+    if (call->leads) {
+
+        if (!ngx_queue_empty(&call->peers)) {
+            next = ngx_queue_data(ngx_queue_next(&call->peers),
+                                  ngx_http_academy_call_t, peers);
+            next->leads = 1;
+            ngx_queue_insert_after(&call->queue, &next->queue);
+        }
+
+        ngx_queue_remove(&call->queue);
+    }
+
+    ngx_queue_remove(&call->peers);
 }
 
 
@@ -434,6 +505,8 @@ ngx_http_academy_zone_wake_handler(ngx_event_t *ev)
         ngx_queue_remove(q);
         waiting->woken = 0;
 
+        n += ngx_http_academy_zone_review(zone, waiting, &served,
+                                          NGX_HTTP_ACADEMY_STEP - n);
         n += ngx_http_academy_zone_serve(zone, waiting, &served,
                                          NGX_HTTP_ACADEMY_STEP - n);
     }
@@ -443,10 +516,50 @@ ngx_http_academy_zone_wake_handler(ngx_event_t *ev)
     ngx_http_academy_zone_unlock(zone);
 
     if (more) {
-        ngx_post_event(ev, &ngx_posted_events);
+        ngx_post_event(ev, &ngx_posted_next_events);
     }
 
     ngx_http_academy_zone_finish(zone, &served);
+}
+
+
+/*
+ * A share was withdrawn: ends the calls that lived by it.  Those that are
+ * looked at go behind the others, and so each has its turn.  Returns how many
+ * it looked at.
+ */
+
+static ngx_uint_t
+ngx_http_academy_zone_review(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_waiting_t *waiting, ngx_queue_t *served, ngx_uint_t most)
+{
+    ngx_uint_t                   n;
+    ngx_http_academy_call_t     *call;
+    ngx_http_academy_mailbox_t  *mailbox;
+
+    mailbox = waiting->mailbox;
+
+    for (n = 0; waiting->review && n < most; n++) {
+
+        waiting->review--;
+
+        call = ngx_http_academy_zone_caller(zone, mailbox);
+        if (call == NULL) {
+            waiting->review = 0;
+            break;
+        }
+
+        if (!ngx_http_academy_zone_permitted(mailbox, call->caller)) {
+            ngx_http_academy_zone_answer(call, waiting,
+                                         NGX_HTTP_ACADEMY_FORBIDDEN, served);
+            continue;
+        }
+
+        ngx_http_academy_zone_unpark(call);
+        ngx_http_academy_zone_park(zone, mailbox, call);
+    }
+
+    return n;
 }
 
 
@@ -461,40 +574,45 @@ ngx_http_academy_zone_serve(ngx_http_academy_zone_t *zone,
     ngx_http_academy_waiting_t *waiting, ngx_queue_t *served, ngx_uint_t most)
 {
     ngx_uint_t                   n;
-    ngx_queue_t                 *parked;
     ngx_http_academy_call_t     *call;
     ngx_http_academy_mailbox_t  *mailbox;
+    ngx_http_academy_result_e    result;
 
     mailbox = waiting->mailbox;
-    parked = ngx_http_academy_zone_parked(zone, mailbox);
 
-    for (n = 0; mailbox->head || mailbox->terminated; n++) {
+    for (n = 0; /* void */ ; n++) {
 
-        call = ngx_http_academy_zone_caller(parked, mailbox);
-        if (call == NULL) {
-            break;
-        }
+        if (n == most || waiting->review) {
 
-        if (n == most) {
-            ngx_http_academy_zone_ready(zone, waiting);
+            /* it keeps its turn */
+
+            waiting->woken = 1;
+            ngx_queue_insert_head(&zone->worker->slot->ready, &waiting->ready);
             return n;
         }
 
-        ngx_queue_remove(&call->queue);
-        ngx_queue_insert_tail(served, &call->queue);
-        call->state = NGX_HTTP_ACADEMY_SERVED;
+        if (mailbox->head == NULL && !mailbox->terminated) {
+            break;
+        }
+
+        call = ngx_http_academy_zone_caller(zone, mailbox);
+        if (call == NULL) {
+            waiting->count = 0;
+            break;
+        }
 
         if (mailbox->terminated) {
-            call->result = NGX_HTTP_ACADEMY_TERMINATED;
+            result = NGX_HTTP_ACADEMY_TERMINATED;
+
+        } else if (!ngx_http_academy_zone_permitted(mailbox, call->caller)) {
+            result = NGX_HTTP_ACADEMY_FORBIDDEN;
 
         } else {
-            call->result = NGX_HTTP_ACADEMY_OK;
+            result = NGX_HTTP_ACADEMY_OK;
             ngx_http_academy_zone_lease(zone, mailbox, call);
         }
 
-        if (waiting->count) {
-            waiting->count--;
-        }
+        ngx_http_academy_zone_answer(call, waiting, result, served);
     }
 
     if (mailbox->head) {
@@ -504,6 +622,23 @@ ngx_http_academy_zone_serve(ngx_http_academy_zone_t *zone,
     ngx_http_academy_zone_trim(zone, mailbox);
 
     return n;
+}
+
+
+static void
+ngx_http_academy_zone_answer(ngx_http_academy_call_t *call,
+    ngx_http_academy_waiting_t *waiting, ngx_http_academy_result_e result,
+    ngx_queue_t *served)
+{
+    ngx_http_academy_zone_unpark(call);
+    ngx_queue_insert_tail(served, &call->queue);
+
+    call->state = NGX_HTTP_ACADEMY_SERVED;
+    call->result = result;
+
+    if (waiting && waiting->count) {
+        waiting->count--;
+    }
 }
 
 
@@ -561,6 +696,13 @@ ngx_http_academy_zone_sweep_handler(ngx_event_t *ev)
         ngx_post_event(&worker->collect, &ngx_posted_events);
     }
 
+    if (worker->slot && !ngx_queue_empty(&worker->slot->ready)) {
+
+        /* somebody was killed between the list and the bell */
+
+        ngx_post_event(&worker->wake, &ngx_posted_events);
+    }
+
     if (ngx_exiting) {
         return;
     }
@@ -588,24 +730,15 @@ ngx_http_academy_zone_sweep(ngx_http_academy_zone_t *zone)
         slot = &zone->sh->slots[i];
         pid = slot->pid;
 
-        if (pid && ngx_http_academy_zone_gone(pid)) {
-
+        if (pid && ngx_http_academy_zone_gone(pid)
+            && ngx_http_academy_zone_vacate(zone, slot, pid) == NGX_OK)
+        {
             ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
                           "process %P is gone, what it held in zone \"%V\" "
                           "is free again", pid, &zone->exchange.name);
-
-            ngx_http_academy_zone_lock(zone);
-
-            if (slot->pid == pid) {
-                ngx_http_academy_zone_vacate(zone, slot);
-            }
-
-            pid = slot->pid;
-
-            ngx_http_academy_zone_unlock(zone);
         }
 
-        if (pid == 0) {
+        if (slot->pid == 0) {
             vacant = i;
         }
     }
@@ -614,40 +747,45 @@ ngx_http_academy_zone_sweep(ngx_http_academy_zone_t *zone)
 }
 
 
+/* the same for what processes without a slot hold: those are few */
+
 static void
 ngx_http_academy_zone_sweep_lodgers(ngx_http_academy_zone_t *zone)
 {
-    ngx_pid_t                    pid, checked;
+    ngx_pid_t                    pids[NGX_HTTP_ACADEMY_LODGERS];
+    ngx_uint_t                   i, n;
     ngx_queue_t                 *lodgers, *q;
     ngx_http_academy_message_t  *message;
 
     lodgers = &zone->sh->lodgers;
-    checked = 0;
 
-    /* they are few, and the oldest is of the process that is gone first */
+    if (ngx_queue_empty(lodgers)) {
+        return;
+    }
 
-    for ( ;; ) {
-        pid = 0;
+    n = 0;
 
-        ngx_http_academy_zone_lock(zone);
+    ngx_http_academy_zone_lock(zone);
 
-        if (checked) {
-            ngx_http_academy_zone_return_all(zone, lodgers, checked);
+    for (q = ngx_queue_head(lodgers);
+         q != ngx_queue_sentinel(lodgers) && n < NGX_HTTP_ACADEMY_LODGERS;
+         q = ngx_queue_next(q))
+    {
+        message = ngx_queue_data(q, ngx_http_academy_message_t, slot);
+
+        for (i = 0; i < n && pids[i] != message->holder; i++) { /* void */ }
+
+        if (i == n) {
+            pids[n++] = message->holder;
         }
+    }
 
-        if (!ngx_queue_empty(lodgers)) {
-            q = ngx_queue_head(lodgers);
-            message = ngx_queue_data(q, ngx_http_academy_message_t, slot);
-            pid = message->holder;
+    ngx_http_academy_zone_unlock(zone);
+
+    for (i = 0; i < n; i++) {
+        if (ngx_http_academy_zone_gone(pids[i])) {
+            ngx_http_academy_zone_return_all(zone, lodgers, pids[i]);
         }
-
-        ngx_http_academy_zone_unlock(zone);
-
-        if (pid == 0 || !ngx_http_academy_zone_gone(pid)) {
-            return;
-        }
-
-        checked = pid;
     }
 }
 
@@ -663,6 +801,7 @@ ngx_int_t
 ngx_http_academy_zone_init_worker(ngx_http_academy_exchange_t *exchange,
     ngx_cycle_t *cycle)
 {
+    ngx_int_t                   rc;
     ngx_uint_t                  i;
     ngx_http_academy_zone_t    *zone;
     ngx_http_academy_worker_t  *worker;
@@ -699,11 +838,18 @@ ngx_http_academy_zone_init_worker(ngx_http_academy_exchange_t *exchange,
 
     zone->worker = worker;
 
-    if (ngx_http_academy_zone_claim(zone, cycle->log) != NGX_OK) {
+    rc = ngx_http_academy_zone_claim(zone, cycle->log);
+
+    if (rc == NGX_DECLINED) {
         ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
                       "no slot of %ui in zone \"%V\" is free for this "
                       "process: nobody can wait here until an old one exits",
                       zone->sh->nslots, &exchange->name);
+
+    } else if (rc == NGX_ERROR) {
+        ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
+                      "zone \"%V\" has no event for this process: nobody "
+                      "can wait here until there is one", &exchange->name);
     }
 
     ngx_add_timer(&worker->sweep, NGX_HTTP_ACADEMY_SWEEP);
@@ -713,14 +859,15 @@ ngx_http_academy_zone_init_worker(ngx_http_academy_exchange_t *exchange,
 
 
 /*
- * Takes a free slot and its eventfd.  NGX_DECLINED if there is none; then this
- * process does all but to let callers wait, and tries again from time to time.
+ * Takes a free slot and its eventfd.  NGX_DECLINED if there is none, NGX_ERROR
+ * if it is of no use; then this process does all but to let callers wait, and
+ * tries again from time to time.
  */
 
 static ngx_int_t
 ngx_http_academy_zone_claim(ngx_http_academy_zone_t *zone, ngx_log_t *log)
 {
-    ngx_uint_t                  n;
+    ngx_uint_t                  n, flags;
     ngx_connection_t           *c;
     ngx_http_academy_slot_t    *slot;
     ngx_http_academy_worker_t  *worker;
@@ -763,7 +910,10 @@ ngx_http_academy_zone_claim(ngx_http_academy_zone_t *zone, ngx_log_t *log)
     c->write->log = ngx_cycle->log;
     c->read->handler = ngx_http_academy_zone_bell_handler;
 
-    if (ngx_add_event(c->read, NGX_READ_EVENT, NGX_CLEAR_EVENT) != NGX_OK) {
+    flags = (ngx_event_flags & NGX_USE_CLEAR_EVENT) ? NGX_CLEAR_EVENT
+                                                    : NGX_LEVEL_EVENT;
+
+    if (ngx_add_event(c->read, NGX_READ_EVENT, flags) != NGX_OK) {
         ngx_free_connection(c);
         c->fd = (ngx_socket_t) -1;
         goto failed;
@@ -778,11 +928,9 @@ ngx_http_academy_zone_claim(ngx_http_academy_zone_t *zone, ngx_log_t *log)
 
 failed:
 
-    ngx_http_academy_zone_lock(zone);
-    ngx_http_academy_zone_vacate(zone, slot);
-    ngx_http_academy_zone_unlock(zone);
+    (void) ngx_http_academy_zone_vacate(zone, slot, ngx_pid);
 
-    return NGX_DECLINED;
+    return NGX_ERROR;
 }
 
 
@@ -800,90 +948,134 @@ ngx_http_academy_zone_exit_worker(ngx_http_academy_exchange_t *exchange,
         return;
     }
 
-    ngx_http_academy_zone_lock(zone);
-
     if (zone->worker->slot) {
-        ngx_http_academy_zone_vacate(zone, zone->worker->slot);
+        (void) ngx_http_academy_zone_vacate(zone, zone->worker->slot, ngx_pid);
     }
 
     ngx_http_academy_zone_return_all(zone, &zone->sh->lodgers, ngx_pid);
-
-    ngx_http_academy_zone_unlock(zone);
 }
 
 
 /*
- * Nobody waits there any more, and what was taken there is in its mailbox
- * again.  Counts in mailboxes go stale by the generation, and are dropped
- * where they are met.
+ * What was taken there is in its mailbox again, and nobody waits there any
+ * more.  Counts in mailboxes go stale by the generation, and are dropped where
+ * they are met.  NGX_DECLINED if somebody else was faster.
  */
 
-static void
+static ngx_int_t
 ngx_http_academy_zone_vacate(ngx_http_academy_zone_t *zone,
-    ngx_http_academy_slot_t *slot)
+    ngx_http_academy_slot_t *slot, ngx_pid_t pid)
 {
-    ngx_pid_t                    pid;
+    ngx_int_t                    rc;
+    ngx_uint_t                   n;
     ngx_queue_t                 *q;
     ngx_http_academy_mailbox_t  *mailbox;
     ngx_http_academy_waiting_t  *waiting;
 
-    pid = slot->pid;
-
-    slot->pid = 0;
-    slot->generation++;
-
-    while (!ngx_queue_empty(&slot->ready)) {
-        q = ngx_queue_head(&slot->ready);
-        waiting = ngx_queue_data(q, ngx_http_academy_waiting_t, ready);
-        mailbox = waiting->mailbox;
-
-        ngx_queue_remove(q);
-        waiting->woken = 0;
-
-        if (mailbox->head) {
-            ngx_http_academy_zone_wake(zone, mailbox);
-        }
-    }
-
     ngx_http_academy_zone_return_all(zone, &slot->messages, pid);
+
+    do {
+        rc = NGX_DECLINED;
+
+        ngx_http_academy_zone_lock(zone);
+
+        if (slot->pid != pid) {
+            goto done;
+        }
+
+        /* it is to be woken no more, and who waits elsewhere is */
+
+        slot->generation++;
+
+        for (n = 0; n < NGX_HTTP_ACADEMY_STEP; n++) {
+
+            if (ngx_queue_empty(&slot->ready)) {
+                slot->pid = 0;
+                rc = NGX_OK;
+                break;
+            }
+
+            q = ngx_queue_head(&slot->ready);
+            waiting = ngx_queue_data(q, ngx_http_academy_waiting_t, ready);
+            mailbox = waiting->mailbox;
+
+            ngx_queue_remove(q);
+            waiting->woken = 0;
+
+            if (mailbox->head) {
+                ngx_http_academy_zone_wake(zone, mailbox);
+            }
+
+            rc = NGX_AGAIN;
+        }
+
+    done:
+
+        ngx_http_academy_zone_unlock(zone);
+
+    } while (rc == NGX_AGAIN);
+
+    return rc;
 }
 
+
+/* the oldest first, in sections of a bounded length */
 
 static void
 ngx_http_academy_zone_return_all(ngx_http_academy_zone_t *zone,
     ngx_queue_t *messages, ngx_pid_t pid)
 {
-    ngx_queue_t                 *q, *prev;
-    ngx_http_academy_message_t  *message;
+    ngx_uint_t                   n;
+    ngx_queue_t                 *q, *next;
+    ngx_http_academy_message_t  *message, *last;
 
-    /* the newest first, so that each goes to the head of its mailbox */
+    do {
+        n = 0;
+        last = NULL;
 
-    for (q = ngx_queue_last(messages);
-         q != ngx_queue_sentinel(messages);
-         q = prev)
-    {
-        prev = ngx_queue_prev(q);
-        message = ngx_queue_data(q, ngx_http_academy_message_t, slot);
+        ngx_http_academy_zone_lock(zone);
 
-        if (message->holder == pid) {
-            ngx_http_academy_zone_return(zone, message);
+        for (q = ngx_queue_head(messages);
+             q != ngx_queue_sentinel(messages) && n < NGX_HTTP_ACADEMY_STEP;
+             q = next)
+        {
+            next = ngx_queue_next(q);
+            message = ngx_queue_data(q, ngx_http_academy_message_t, slot);
+
+            if (message->holder == pid) {
+                last = ngx_http_academy_zone_return(zone, message, last);
+                n++;
+            }
         }
-    }
+
+        ngx_http_academy_zone_unlock(zone);
+
+    } while (n == NGX_HTTP_ACADEMY_STEP);
 }
 
 
 static void
 ngx_http_academy_zone_bell_handler(ngx_event_t *ev)
 {
+    uint64_t                    count;
     ngx_connection_t           *c;
     ngx_http_academy_worker_t  *worker;
 
     c = ev->data;
     worker = c->data;
 
-    /* edge-triggered: there is no need to read the counter */
-
     if (!c->close) {
+
+        /* edge-triggered, there is no need to read the counter */
+
+        if ((ngx_event_flags & NGX_USE_LEVEL_EVENT)
+            && read(c->fd, &count, sizeof(count)) == -1
+            && ngx_errno != NGX_EAGAIN)
+        {
+            ngx_log_error(NGX_LOG_ALERT, ev->log, ngx_errno,
+                          "read() of an eventfd failed");
+        }
+
         ngx_http_academy_zone_wake_handler(&worker->wake);
         return;
     }
@@ -913,10 +1105,12 @@ static void
 ngx_http_academy_zone_release(ngx_http_academy_zone_t *zone)
 {
     ngx_queue_t                *messages;
+    ngx_http_academy_slot_t    *slot;
     ngx_http_academy_worker_t  *worker;
 
     worker = zone->worker;
-    messages = &worker->slot->messages;
+    slot = worker->slot;
+    messages = &slot->messages;
 
     ngx_http_academy_zone_lock(zone);
 
@@ -925,13 +1119,13 @@ ngx_http_academy_zone_release(ngx_http_academy_zone_t *zone)
         ngx_queue_init(messages);
     }
 
-    ngx_http_academy_zone_vacate(zone, worker->slot);
-
     worker->slot = NULL;
     worker->nslot = NGX_HTTP_ACADEMY_NO_SLOT;
     worker->messages = &zone->sh->lodgers;
 
     ngx_http_academy_zone_unlock(zone);
+
+    (void) ngx_http_academy_zone_vacate(zone, slot, ngx_pid);
 }
 
 
@@ -944,7 +1138,6 @@ ngx_http_academy_zone_close(ngx_http_academy_zone_t *zone)
     ngx_queue_t                  served, *q, *parked;
     ngx_http_academy_call_t     *call;
     ngx_http_academy_mailbox_t  *mailbox;
-    ngx_http_academy_waiting_t  *waiting;
 
     ngx_queue_init(&served);
 
@@ -958,17 +1151,9 @@ ngx_http_academy_zone_close(ngx_http_academy_zone_t *zone)
 
             ngx_http_academy_zone_lock(zone);
 
-            ngx_queue_remove(q);
-            ngx_queue_insert_tail(&served, q);
-
-            call->state = NGX_HTTP_ACADEMY_SERVED;
-            call->result = NGX_HTTP_ACADEMY_CLOSING;
-
-            waiting = ngx_http_academy_zone_waiting(zone, mailbox);
-
-            if (waiting && waiting->count) {
-                waiting->count--;
-            }
+            ngx_http_academy_zone_answer(call,
+                                  ngx_http_academy_zone_waiting(zone, mailbox),
+                                  NGX_HTTP_ACADEMY_CLOSING, &served);
 
             ngx_http_academy_zone_trim(zone, mailbox);
 
