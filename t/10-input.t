@@ -501,3 +501,22 @@ my $names = join ',', ('"name":null') x 100;
 [::as('ann', '', ::put(::message(2, 1, more => '"tag":1')))  => 400],
 [::as('bob', '', ::put(::message(2, 1, kind => 'rumour')))   => 400, ::bad('kind')],
 [::as('ann', '', ::get(1, 0.05))                             => 408],
+
+
+=== TEST 38: a zero byte behind a number or a literal
+--- calls eval
+my @bad = map { ("$_\0", "[$_\0]", "[$_\0,1]", "$_ \0") }
+    '0', '17', '-1', '1.5', '1e5', 'true', 'false', 'null';
+[::create(1) => 200],
+(map { [::outer(qq({"mailbox":"$::one","x":$_})) => 400] } @bad),
+(map { [qq(GET /discover\n{"agent":"a","allow_subclasses":$_}) => 400] }
+     "true\0", "false\0"),
+(map { [qq(POST /mailbox\n{"mailbox":"$::one","agent":$_}) => 400] }
+     "null\0", "null\0\0"),
+[qq(POST /mailbox/share\n{"x":1\0,"mailbox":"$::one","group_id":"g"}) => 400],
+[qq(GET /mailbox/share\n{"x":1\0,"mailbox":"$::one"}) => 400],
+[qq(GET /message\n{"mailbox":"$::one","timeout":0.1\0}) => 400],
+[qq(GET /mailbox/listen\n{"mailbox":"$::one","timeout":0.1\0}) => 400],
+["PUT /message\n{\"x\":1\0,\"message\":" . ::js(::message(2, 1)) . '}' => 400],
+::refused(undef, map { ::bodied($_) } @bad),
+[::get(1, 0.05) => 408],

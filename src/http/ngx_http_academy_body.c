@@ -132,6 +132,13 @@ ngx_http_academy_fields(ngx_http_request_t *r, ngx_str_t *body,
         return ngx_http_academy_wait_fields(r, body, text);
     }
 
+    /* jansson takes a zero byte behind a number or a literal for its end */
+
+    if (ngx_strlchr(body->data, body->data + body->len, '\0')) {
+        return ngx_http_academy_refuse_field(r, text, "request body",
+                                             "a zero byte");
+    }
+
     /* as reals, integers may have any size, and no number is looked at */
 
     root = json_loadb((char *) body->data, body->len,
