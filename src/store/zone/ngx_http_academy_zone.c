@@ -406,7 +406,7 @@ ngx_http_academy_zone_unlock(ngx_http_academy_zone_t *zone)
 static ngx_inline uint64_t
 ngx_http_academy_zone_fold(uint64_t a, uint64_t b)
 {
-#if (NGX_PTR_SIZE == 8)
+#ifdef __SIZEOF_INT128__
     __uint128_t  m;
 
     m = (__uint128_t) a * b;
