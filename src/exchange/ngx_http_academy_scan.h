@@ -110,16 +110,4 @@ ngx_int_t ngx_http_academy_scan_value(u_char *p, size_t len,
     ngx_http_academy_scan_error_t *err);
 
 
-/*
- * Writes len bytes of valid JSON text of one line as the inside of a JSON
- * string: quotation marks and backslashes get a backslash before them.
- * dst must have room for 2 * len bytes; returns the position behind the last
- * one written.  The pieces of a text may be escaped one by one.
- */
-u_char *ngx_http_academy_escape(u_char *dst, u_char *src, size_t len);
-
-/* the number of bytes that ngx_http_academy_escape() adds */
-size_t ngx_http_academy_escape_count(u_char *src, size_t len);
-
-
 #endif /* _NGX_HTTP_ACADEMY_SCAN_H_INCLUDED_ */

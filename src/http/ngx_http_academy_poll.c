@@ -8,6 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_academy_http.h"
+#include "ngx_http_academy_escape.h"
 
 
 /*

@@ -11,6 +11,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "ngx_http_academy_scan.h"
+#include "ngx_http_academy_escape.h"
 
 
 /* the scanner built again, without SSE2: scan_portable.c */

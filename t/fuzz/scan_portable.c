@@ -19,4 +19,21 @@
 #define ngx_http_academy_escape        portable_escape
 #define ngx_http_academy_escape_count  portable_escape_count
 
+/* what the scanner's files share */
+
+#define ngx_http_academy_scan_object     portable_scan_object
+#define ngx_http_academy_scan_skip       portable_scan_skip
+#define ngx_http_academy_scan_literal    portable_scan_literal
+#define ngx_http_academy_scan_space      portable_scan_space
+#define ngx_http_academy_scan_string     portable_scan_string
+#define ngx_http_academy_scan_unescape   portable_scan_unescape
+#define ngx_http_academy_scan_unescaped  portable_scan_unescaped
+#define ngx_http_academy_scan_hash       portable_scan_hash
+#define ngx_http_academy_scan_refuse     portable_scan_refuse
+#define ngx_http_academy_scan_syntax     portable_scan_syntax
+
 #include "ngx_http_academy_scan.c"
+#include "ngx_http_academy_scan_object.c"
+#include "ngx_http_academy_scan_string.c"
+#include "ngx_http_academy_scan_skip.c"
+#include "ngx_http_academy_escape.c"

@@ -22,6 +22,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "ngx_http_academy_scan.h"
+#include "ngx_http_academy_escape.h"
 
 
 #define ROUNDS  7

@@ -1,0 +1,169 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+#ifndef _NGX_HTTP_ACADEMY_SCAN_CORE_H_INCLUDED_
+#define _NGX_HTTP_ACADEMY_SCAN_CORE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include "ngx_http_academy_scan.h"
+
+
+/*
+ * What the scanner's own files share; the other rooms need scan.h alone.
+ *
+ *     scan.c         which objects and members mean something
+ *     scan_object.c  such an object, member by member
+ *     scan_string.c  strings: where they end, and what they stand for
+ *     scan_skip.c    all other values
+ *
+ * A function that reads gets the position where its token begins and returns
+ * the position behind it, or NULL with s->err filled in.  Nothing at s->end
+ * or behind it is touched.
+ */
+
+
+/*
+ * Room for the text of an escaped string.  One that is cut off to fit, which
+ * happens up to a character before the end, must still be longer than any that
+ * means something: "urn:uuid:" and a UUID are 45.
+ */
+
+#define NGX_HTTP_ACADEMY_SCAN_TEXT     64
+
+
+typedef struct {
+    u_char                           *start;
+    u_char                           *end;
+    ngx_uint_t                        depth;     /* open containers */
+    ngx_uint_t                        rewrite;   /* white space to blanks */
+    const char                       *field;     /* of syntax errors */
+    ngx_http_academy_scan_error_t    *err;
+} ngx_http_academy_scan_t;
+
+
+/* the text between a string's quotation marks, as it was written */
+
+typedef struct {
+    u_char                           *data;
+    u_char                           *last;
+    ngx_uint_t                        escaped;
+} ngx_http_academy_scan_string_t;
+
+
+typedef struct ngx_http_academy_scan_member_s  ngx_http_academy_scan_member_t;
+typedef struct ngx_http_academy_scan_object_s  ngx_http_academy_scan_object_t;
+
+
+/* data is the place in the object's structure that the member's offset says */
+
+typedef u_char *(*ngx_http_academy_scan_pt)(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
+
+
+struct ngx_http_academy_scan_member_s {
+    ngx_str_t                              name;
+    const char                            *field;
+    ngx_http_academy_scan_pt               read;
+    const ngx_http_academy_scan_object_t  *object;
+    size_t                                 offset;
+    ngx_uint_t                             required;
+};
+
+
+struct ngx_http_academy_scan_object_s {
+    const char                            *field;
+    const ngx_http_academy_scan_member_t  *members;
+    ngx_uint_t                             closed;   /* takes no others */
+};
+
+
+u_char *ngx_http_academy_scan_object(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_object_t *object, void *data);
+
+/* a value of any kind */
+u_char *ngx_http_academy_scan_skip(ngx_http_academy_scan_t *s, u_char *p);
+u_char *ngx_http_academy_scan_literal(ngx_http_academy_scan_t *s, u_char *p);
+u_char *ngx_http_academy_scan_space(ngx_http_academy_scan_t *s, u_char *p);
+
+/* p is behind the opening quotation mark */
+u_char *ngx_http_academy_scan_string(ngx_http_academy_scan_t *s, u_char *p,
+    ngx_http_academy_scan_string_t *string);
+u_char *ngx_http_academy_scan_unescape(ngx_http_academy_scan_t *s, u_char *p,
+    ngx_str_t *text);
+
+/* what an escaped string stands for; what has no room in buf is cut off */
+void ngx_http_academy_scan_unescaped(ngx_http_academy_scan_string_t *string,
+    u_char *buf, ngx_str_t *text);
+
+/* of the text that the name of a member stands for */
+uint64_t ngx_http_academy_scan_hash(ngx_http_academy_scan_string_t *key);
+
+u_char *ngx_http_academy_scan_refuse(ngx_http_academy_scan_t *s,
+    const char *field, const char *why);
+u_char *ngx_http_academy_scan_syntax(ngx_http_academy_scan_t *s);
+
+
+/* of characters up to the blank: the blank, CR, LF and TAB */
+
+#define ngx_http_academy_scan_blank(c)  (0x100002600ull >> (c) & 1)
+
+
+static ngx_inline u_char *
+ngx_http_academy_scan_blanks(ngx_http_academy_scan_t *s, u_char *p)
+{
+    if (p == s->end || *p > ' ') {
+        return p;
+    }
+
+    /* the one blank behind a comma or a colon */
+
+    if (p + 1 != s->end && p[1] > ' ' && ngx_http_academy_scan_blank(*p)) {
+
+        if (s->rewrite) {
+            *p = ' ';
+        }
+
+        return p + 1;
+    }
+
+    return ngx_http_academy_scan_space(s, p);
+}
+
+
+/* what stands between a member's name and its value */
+
+static ngx_inline u_char *
+ngx_http_academy_scan_colon(ngx_http_academy_scan_t *s, u_char *p)
+{
+    p = ngx_http_academy_scan_blanks(s, p);
+
+    if (p == s->end || *p != ':') {
+        return ngx_http_academy_scan_syntax(s);
+    }
+
+    return ngx_http_academy_scan_blanks(s, p + 1);
+}
+
+
+/* the text of a string that was read; few are escaped */
+
+static ngx_inline void
+ngx_http_academy_scan_plain(ngx_http_academy_scan_string_t *string,
+    u_char *buf, ngx_str_t *text)
+{
+    if (string->escaped) {
+        ngx_http_academy_scan_unescaped(string, buf, text);
+        return;
+    }
+
+    text->data = string->data;
+    text->len = string->last - string->data;
+}
+
+
+#endif /* _NGX_HTTP_ACADEMY_SCAN_CORE_H_INCLUDED_ */
