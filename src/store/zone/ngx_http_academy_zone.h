@@ -30,7 +30,7 @@
  *                  `-> members              its places in the class index
  *     bucket -> pending -> pending          by keyed hash of uid, role, tag
  *     bucket -> class -> class              by keyed hash of the class name
- *                  `-> block -> block       places of the class's agents
+ *                  `-> row -> row           places of the class's agents
  *     slot                                  a process each
  *                  |-> waiting, waiting     its mailboxes with news
  *                  `-> message, message     filled or leased by it
@@ -53,7 +53,7 @@ typedef struct ngx_http_academy_waiting_s      ngx_http_academy_waiting_t;
 typedef struct ngx_http_academy_share_s        ngx_http_academy_share_t;
 typedef struct ngx_http_academy_class_s        ngx_http_academy_class_t;
 typedef struct ngx_http_academy_chunk_s        ngx_http_academy_chunk_t;
-typedef struct ngx_http_academy_block_s        ngx_http_academy_block_t;
+typedef struct ngx_http_academy_row_s          ngx_http_academy_row_t;
 
 
 /* a piece of a message's text, which follows the structure */
@@ -127,8 +127,8 @@ struct ngx_http_academy_share_s {
 
 typedef uintptr_t                  ngx_http_academy_place_t;
 
-struct ngx_http_academy_block_s {
-    ngx_http_academy_block_t      *next;
+struct ngx_http_academy_row_s {
+    ngx_http_academy_row_t        *next;
     ngx_uint_t                     n;
     ngx_http_academy_place_t       places[1];
 };
@@ -137,8 +137,8 @@ struct ngx_http_academy_block_s {
 struct ngx_http_academy_class_s {
     ngx_http_academy_class_t      *next;
     uint64_t                       serial;    /* no other class ever had it */
-    ngx_http_academy_block_t      *blocks;
-    ngx_http_academy_block_t      *last;
+    ngx_http_academy_row_t        *rows;
+    ngx_http_academy_row_t        *last;
     ngx_http_academy_place_t       free;
     ngx_uint_t                     used;      /* places ever used in last */
     ngx_uint_t                     members;

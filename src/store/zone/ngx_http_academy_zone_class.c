@@ -11,14 +11,14 @@
 
 /*
  * The index of classes, for discovery.  A class keeps the places of its
- * agents in blocks that stay where they are as long as it has members: so that
+ * agents in rows that stay where they are as long as it has members: so that
  * a walk through a class of many can let go of the lock between two steps and
  * go on where it was.  It meets every agent once that is there all the time.
  */
 
 
-#define NGX_HTTP_ACADEMY_MIN_BLOCK  64       /* bytes */
-#define NGX_HTTP_ACADEMY_MAX_BLOCK  2048
+#define NGX_HTTP_ACADEMY_MIN_ROW    64       /* bytes */
+#define NGX_HTTP_ACADEMY_MAX_ROW    2048
 
 /* places looked at within one section of a walk */
 
@@ -27,7 +27,7 @@
 
 typedef struct {
     uint64_t                       serial;   /* of the class; 0: not begun */
-    ngx_http_academy_block_t      *block;
+    ngx_http_academy_row_t        *row;
     ngx_uint_t                     n;
 } ngx_http_academy_walk_t;
 
@@ -184,7 +184,7 @@ ngx_http_academy_zone_place(ngx_http_academy_zone_t *zone,
     ngx_http_academy_class_t *class)
 {
     size_t                     size;
-    ngx_http_academy_block_t  *block;
+    ngx_http_academy_row_t    *row;
     ngx_http_academy_place_t  *place;
 
     if (class->free) {
@@ -193,40 +193,40 @@ ngx_http_academy_zone_place(ngx_http_academy_zone_t *zone,
         return place;
     }
 
-    block = class->last;
+    row = class->last;
 
-    if (block == NULL || class->used == block->n) {
+    if (row == NULL || class->used == row->n) {
 
-        size = offsetof(ngx_http_academy_block_t, places);
+        size = offsetof(ngx_http_academy_row_t, places);
 
-        if (block) {
-            size += block->n * sizeof(ngx_http_academy_place_t);
-            size = ngx_min(size * 2, NGX_HTTP_ACADEMY_MAX_BLOCK);
+        if (row) {
+            size += row->n * sizeof(ngx_http_academy_place_t);
+            size = ngx_min(size * 2, NGX_HTTP_ACADEMY_MAX_ROW);
 
         } else {
-            size = NGX_HTTP_ACADEMY_MIN_BLOCK;
+            size = NGX_HTTP_ACADEMY_MIN_ROW;
         }
 
-        block = ngx_slab_calloc_locked(zone->shpool, size);
-        if (block == NULL) {
+        row = ngx_slab_calloc_locked(zone->shpool, size);
+        if (row == NULL) {
             return NULL;
         }
 
-        block->n = (size - offsetof(ngx_http_academy_block_t, places))
-                   / sizeof(ngx_http_academy_place_t);
+        row->n = (size - offsetof(ngx_http_academy_row_t, places))
+                 / sizeof(ngx_http_academy_place_t);
 
         if (class->last) {
-            class->last->next = block;
+            class->last->next = row;
 
         } else {
-            class->blocks = block;
+            class->rows = row;
         }
 
-        class->last = block;
+        class->last = row;
         class->used = 0;
     }
 
-    return &block->places[class->used++];
+    return &row->places[class->used++];
 }
 
 
@@ -235,7 +235,7 @@ ngx_http_academy_zone_class_free(ngx_http_academy_zone_t *zone,
     ngx_http_academy_class_t *class)
 {
     ngx_str_t                   name;
-    ngx_http_academy_block_t   *block, *next;
+    ngx_http_academy_row_t     *row, *next;
     ngx_http_academy_class_t  **link;
 
     name.len = class->len;
@@ -244,9 +244,9 @@ ngx_http_academy_zone_class_free(ngx_http_academy_zone_t *zone,
     link = ngx_http_academy_zone_class(zone, &name);
     *link = class->next;
 
-    for (block = class->blocks; block; block = next) {
-        next = block->next;
-        ngx_slab_free_locked(zone->shpool, block);
+    for (row = class->rows; row; row = next) {
+        next = row->next;
+        ngx_slab_free_locked(zone->shpool, row);
     }
 
     ngx_slab_free_locked(zone->shpool, class);
@@ -299,7 +299,7 @@ ngx_http_academy_zone_discover(ngx_http_academy_call_t *call)
         p = ngx_http_academy_zone_walk(zone, call, &walk, p);
         ngx_http_academy_zone_unlock(zone);
 
-    } while (walk.block);
+    } while (walk.row);
 
     call->out.agents.data = buf;
     call->out.agents.len = p - buf - (p != buf);     /* the last comma */
@@ -308,7 +308,7 @@ ngx_http_academy_zone_discover(ngx_http_academy_call_t *call)
 }
 
 
-/* one step; walk->block is NULL at the end */
+/* one step; walk->row is NULL at the end */
 
 static u_char *
 ngx_http_academy_zone_walk(ngx_http_academy_zone_t *zone,
@@ -325,31 +325,31 @@ ngx_http_academy_zone_walk(ngx_http_academy_zone_t *zone,
 
         /* all that were members at the beginning are gone */
 
-        walk->block = NULL;
+        walk->row = NULL;
         return p;
     }
 
     if (walk->serial == 0) {
         walk->serial = class->serial;
-        walk->block = class->blocks;
+        walk->row = class->rows;
         walk->n = 0;
     }
 
     for (n = 0; n < NGX_HTTP_ACADEMY_WALK; n++, walk->n++) {
 
-        if (walk->n == walk->block->n) {
-            walk->block = walk->block->next;
+        if (walk->n == walk->row->n) {
+            walk->row = walk->row->next;
             walk->n = 0;
 
-            if (walk->block == NULL) {
+            if (walk->row == NULL) {
                 break;
             }
         }
 
-        place = walk->block->places[walk->n];
+        place = walk->row->places[walk->n];
 
         if (place == 0) {
-            walk->block = NULL;
+            walk->row = NULL;
             break;
         }
 
