@@ -5,8 +5,12 @@
 
 
 /*
- * Runs the checks of the fuzzer with each file of the directories, and with
- * each file itself, that are given as arguments.  scan_check() aborts where
+ * Runs the checks of the fuzzer with inputs that are kept:
+ *
+ *     scan_replay [-l LIST] [PATH...]
+ *
+ * A list has an input on each line, in which %XX stands for a byte; a path is
+ * a file that is an input, or a directory of those.  scan_check() aborts where
  * something differs; the counts show that there was something to check.
  */
 
@@ -15,22 +19,34 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include "scan_check.h"
 
 
+static int  replay_list(const char *path);
+static size_t  decode(char *line, size_t len);
 static int  replay(const char *path);
 static int  replay_file(const char *path, size_t size);
 static int  replay_directory(const char *path);
+static void  check(const char *path, const u_char *data, size_t size);
 
 
 int
 main(int argc, char **argv)
 {
-    int  i;
+    int  i, rc;
 
     for (i = 1; i < argc; i++) {
-        if (replay(argv[i]) != 0) {
+
+        if (strcmp(argv[i], "-l") == 0 && i + 1 < argc) {
+            rc = replay_list(argv[++i]);
+
+        } else {
+            rc = replay(argv[i]);
+        }
+
+        if (rc != 0) {
             return 1;
         }
     }
@@ -49,6 +65,68 @@ main(int argc, char **argv)
     }
 
     return 0;
+}
+
+
+static int
+replay_list(const char *path)
+{
+    char    *line, name[4096];
+    FILE    *file;
+    size_t   n, room;
+    ssize_t  len;
+
+    file = fopen(path, "r");
+
+    if (file == NULL) {
+        fprintf(stderr, "scan_replay: %s: %s\n", path, strerror(errno));
+        return 1;
+    }
+
+    n = 0;
+    line = NULL;
+    room = 0;
+
+    while ((len = getline(&line, &room, file)) > 0) {
+
+        if (line[len - 1] == '\n') {
+            len--;
+        }
+
+        snprintf(name, sizeof(name), "%s:%zu", path, ++n);
+        check(name, (u_char *) line, decode(line, len));
+    }
+
+    free(line);
+    fclose(file);
+
+    return 0;
+}
+
+
+/* in place; returns what is left of the length */
+
+static size_t
+decode(char *line, size_t len)
+{
+    char      *p, *q, *end;
+    unsigned   c;
+
+    q = line;
+    end = line + len;
+
+    for (p = line; p < end; p++) {
+
+        if (*p == '%' && sscanf(p + 1, "%2x", &c) == 1) {
+            *q++ = (char) c;
+            p += 2;
+            continue;
+        }
+
+        *q++ = *p;
+    }
+
+    return q - line;
 }
 
 
@@ -115,6 +193,16 @@ replay_file(const char *path, size_t size)
 
     fclose(file);
 
+    check(path, data, size);
+    free(data);
+
+    return 0;
+}
+
+
+static void
+check(const char *path, const u_char *data, size_t size)
+{
     /* an abort says with what; this says with which file */
 
     if (getenv("SCAN_REPLAY_VERBOSE")) {
@@ -122,7 +210,4 @@ replay_file(const char *path, size_t size)
     }
 
     scan_check(data, size);
-    free(data);
-
-    return 0;
 }
