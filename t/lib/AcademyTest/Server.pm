@@ -40,6 +40,8 @@ sub modules {
         return [] if !-e $file;             # perhaps nginx has it built in
     }
 
+    return [] if $file eq '';               # nginx has it built in
+
     die "ACADEMY_MODULE=$file: no such file\n" if !-e $file;
 
     return [abs_path($file)];

@@ -9,7 +9,8 @@ package Test::Nginx::Socket;
 # or of valgrind, a worker that does not end, each fail the block.
 #
 # Environment: TEST_NGINX_BINARY, TEST_NGINX_LOAD_MODULES (otherwise
-# ACADEMY_MODULE, otherwise what make has built), TEST_NGINX_SERVER_PORT,
+# ACADEMY_MODULE, otherwise what make has built; either is empty where nginx
+# has the module built in), TEST_NGINX_SERVER_PORT,
 # TEST_NGINX_SERVROOT, TEST_NGINX_RANDOMIZE, TEST_NGINX_USE_VALGRIND,
 # TEST_NGINX_LOG_LEVEL, TEST_NGINX_TIMEOUT, TEST_NGINX_MASTER_PROCESS,
 # TEST_NGINX_VERBOSE.
