@@ -9,6 +9,7 @@
 #include <ngx_http.h>
 #include "ngx_http_academy_module.h"
 #include "ngx_http_academy_http.h"
+#include "ngx_http_academy_wire.h"
 #include "ngx_http_academy_zone.h"
 
 #if (NGX_HTTP_ACADEMY_DEFER)
@@ -74,6 +75,10 @@ static ngx_http_academy_bounds_t  ngx_http_academy_retry_bounds = {
     0, 3600000, "a time up to 1h"
 };
 
+static ngx_http_academy_bounds_t  ngx_http_academy_peer_bounds = {
+    0, 3600000, "a time up to 1h, or 0 for the system's own"
+};
+
 static ngx_http_academy_bounds_t  ngx_http_academy_message_bounds = {
     1024, 64 * 1024 * 1024, "a size from 1k to 64m"
 };
@@ -115,6 +120,13 @@ static ngx_command_t  ngx_http_academy_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_academy_loc_conf_t, ping_interval),
       &ngx_http_academy_ping_bounds },
+
+    { ngx_string("academy_peer_timeout"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_time,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, peer_timeout),
+      &ngx_http_academy_peer_bounds },
 
     { ngx_string("academy_retry"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -479,6 +491,7 @@ ngx_http_academy_create_loc_conf(ngx_conf_t *cf)
     conf->listen_timeout = NGX_CONF_UNSET_MSEC;
     conf->message_size = NGX_CONF_UNSET_SIZE;
     conf->ping_interval = NGX_CONF_UNSET_MSEC;
+    conf->peer_timeout = NGX_CONF_UNSET_MSEC;
     conf->retry = NGX_CONF_UNSET_MSEC;
     conf->auth = NGX_CONF_UNSET_UINT;
     conf->verify_source = NGX_CONF_UNSET;
@@ -500,6 +513,7 @@ ngx_http_academy_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_size_value(conf->message_size, prev->message_size,
                               NGX_HTTP_ACADEMY_CLIENT_SIZE);
     ngx_conf_merge_msec_value(conf->ping_interval, prev->ping_interval, 15000);
+    ngx_conf_merge_msec_value(conf->peer_timeout, prev->peer_timeout, 30000);
     ngx_conf_merge_msec_value(conf->retry, prev->retry, 100);
     ngx_conf_merge_uint_value(conf->auth, prev->auth,
                               NGX_HTTP_ACADEMY_AUTH_OFF);
@@ -599,6 +613,12 @@ ngx_http_academy_mount(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
     clcf->client_body_buffer_size = ngx_max(clcf->client_body_buffer_size,
                                             size);
 
+    /* a connection that is not kept alive stays until its client has it all */
+
+    if (clcf->lingering_close == NGX_HTTP_LINGERING_OFF) {
+        clcf->lingering_close = NGX_HTTP_LINGERING_ON;
+    }
+
     /* an event stream ends cleanly whenever its connection does */
 
     clcf->chunked_transfer_encoding = 0;
@@ -678,6 +698,8 @@ ngx_http_academy_exit_process(ngx_cycle_t *cycle)
     if (amcf == NULL) {
         return;
     }
+
+    ngx_http_academy_wire_exit();
 
     exchange = amcf->exchanges.elts;
 

@@ -33,6 +33,7 @@ typedef struct {
 
     ngx_msec_t                     listen_timeout;
     ngx_msec_t                     ping_interval; /* 0: none */
+    ngx_msec_t                     peer_timeout;  /* 0: the system's */
     ngx_msec_t                     retry;
     size_t                         message_size;
 
@@ -58,10 +59,12 @@ struct ngx_http_academy_ctx_s {
     ngx_event_t                   *timer;         /* of a poll */
     ngx_msec_t                     timeout;
     void                          *stream;
+    void                          *wire;          /* of a poll's message */
+    ngx_event_handler_pt           handler;       /* of its connection */
 
     unsigned                       identified:1;  /* caller is known */
     unsigned                       pending:1;     /* the call is the store's */
-    unsigned                       later:1;       /* and was for some time */
+    unsigned                       leased:1;      /* delivery is the poll's */
 };
 
 

@@ -30,6 +30,7 @@ academy_zone zone=a-longer_name.7:3000k;
 academy_listen_timeout 1d;
 academy_message_size 64m;
 academy_ping_interval 0;
+academy_peer_timeout 0;
 academy_retry 1h;
 academy_auth variables;
 academy_client_id $remote_addr;
@@ -39,6 +40,7 @@ academy_verify_source off;
 academy_listen_timeout 1ms;
 academy_message_size 1k;
 academy_ping_interval 1d;
+academy_peer_timeout 1h;
 academy_retry 0;
 academy_auth off;
 academy_client_id "${http_x_client}@$host";
@@ -49,6 +51,7 @@ location / {
     academy_listen_timeout 1m30s;
     academy_message_size 512k;
     academy_ping_interval 1500ms;
+    academy_peer_timeout 20s;
     academy_retry 20ms;
     academy_auth variables;
     academy_client_id fixed;
@@ -653,3 +656,17 @@ location / { academy_exchange x; academy_client_id $nobody; }
 location / { academy_exchange x; academy_client_groups $nobody; }
 --- must_die
 --- error_log eval: ::emerg('"nobody" variable')
+
+
+=== TEST 79: academy_peer_timeout 61m
+--- config
+location / { academy_exchange x; academy_peer_timeout 61m; }
+--- must_die
+--- error_log eval: ::emerg('academy_peer_timeout', '"61m"', 'up to 1h, or 0')
+
+
+=== TEST 80: academy_peer_timeout soon
+--- config
+location / { academy_exchange x; academy_peer_timeout soon; }
+--- must_die
+--- error_log eval: ::emerg('academy_peer_timeout', '"soon"', 'up to 1h, or 0')

@@ -21,6 +21,9 @@ sub sized {
                    body => '"' . 'x' x ($bytes // $size) . '"');
 }
 
+# A message makes room once its receiver's side has acknowledged it.  Requests in
+# a row on one connection ("--- keepalive") may be faster than that.
+
 # rows that fill the zone, to the last bit of room that there is for messages
 
 sub fill {
@@ -61,7 +64,6 @@ __DATA__
 
 
 === TEST 2: what is taken makes room
---- keepalive
 --- calls eval
 [::create(1) => 200],
 (map { [::put(::sized($_)) => $::full] } 1 .. $::tries),
@@ -110,7 +112,6 @@ location / { academy_exchange x; academy_message_size 3m; }
 
 
 === TEST 6: filled and emptied, again and again, it does not shrink
---- keepalive
 --- calls eval
 [::create(1) => 200],
 map {

@@ -49,14 +49,6 @@ ngx_int_t ngx_http_academy_handler(ngx_http_request_t *r);
 /* a place to keep what this module knows of a request, or NULL */
 ngx_http_academy_ctx_t *ngx_http_academy_get_ctx(ngx_http_request_t *r);
 
-/*
- * Whether the client has closed its side, of which the event may be still to
- * come: who is sent a message then does not have it.  A system call, but on
- * HTTP/2, where the connection is more than one client's: there it is what
- * nginx knows of the stream.
- */
-ngx_uint_t ngx_http_academy_gone(ngx_connection_t *c, ngx_http_request_t *r);
-
 
 /* ngx_http_academy_body.c */
 

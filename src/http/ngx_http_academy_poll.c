@@ -9,16 +9,19 @@
 #include <ngx_http.h>
 #include "ngx_http_academy_http.h"
 #include "ngx_http_academy_escape.h"
+#include "ngx_http_academy_wire.h"
 
 
 /*
- * Long polls: a message as an answer, or the end of the wait.  The message is
- * settled when nginx has sent all of the answer, and is given back if the
- * request ends in any other way.
+ * Long polls: a message as an answer, or the end of the wait.  Once all of the
+ * answer is written the message is the wire's.  It is given back if the request
+ * ends before.
  */
 
 
 static void ngx_http_academy_poll_timeout(ngx_event_t *ev);
+static void ngx_http_academy_poll_sent(ngx_http_request_t *r,
+    ngx_http_academy_ctx_t *ctx);
 static void ngx_http_academy_poll_cleanup(void *data);
 
 
@@ -75,11 +78,14 @@ ngx_http_academy_answer_message(ngx_http_request_t *r,
 {
     size_t                        size;
     u_char                       *p;
+    ngx_int_t                     rc;
     ngx_buf_t                    *b;
     ngx_str_t                     piece;
     ngx_http_cleanup_t           *cln;
     ngx_http_academy_ctx_t       *ctx;
+    ngx_http_academy_wire_t      *wire;
     ngx_http_academy_store_t     *store;
+    ngx_http_academy_loc_conf_t  *alcf;
     ngx_http_academy_delivery_t  *delivery, count;
 
     static u_char  start[] = "{\"message\": \"";
@@ -90,28 +96,35 @@ ngx_http_academy_answer_message(ngx_http_request_t *r,
     }
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
+    alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
     store = call->exchange->store;
 
     delivery = &ctx->delivery;
     *delivery = call->out.delivery;
 
-    /* at once: nothing can have come since the event with the request */
-
-    if (r->connection->read->pending_eof
-        || (ctx->later && ngx_http_academy_gone(r->connection, r)))
-    {
+    if (r->connection->read->pending_eof) {
         store->give_back(call->exchange, delivery, 1);
         return NGX_HTTP_CLIENT_CLOSED_REQUEST;
     }
 
     cln = ngx_http_cleanup_add(r, 0);
-    if (cln == NULL) {
+    wire = ngx_http_academy_wire(r->connection, r, alcf->peer_timeout);
+
+    if (wire) {
+        ngx_http_academy_wire_check(wire);
+    }
+
+    if (cln == NULL || wire == NULL || wire->n >= NGX_HTTP_ACADEMY_WIRE_MAX) {
         store->give_back(call->exchange, delivery, 1);
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        return ngx_http_academy_answer_result(r, NGX_HTTP_ACADEMY_FULL);
     }
 
     cln->handler = ngx_http_academy_poll_cleanup;
     cln->data = ctx;
+
+    ctx->wire = wire;
+    ctx->handler = r->connection->read->handler;
+    ctx->leased = 1;
 
     size = sizeof(start) - 1 + delivery->size + sizeof(end) - 1;
 
@@ -135,7 +148,34 @@ ngx_http_academy_answer_message(ngx_http_request_t *r,
 
     b->last = ngx_cpymem(p, end, sizeof(end) - 1);
 
-    return ngx_http_academy_answer_json(r, b);
+    /* a connection that is not kept alive stays until the client has it */
+
+    r->lingering_close = 1;
+
+    rc = ngx_http_academy_answer_json(r, b);
+
+    if (rc == NGX_OK && !r->buffered && !r->connection->buffered
+        && !r->connection->error)
+    {
+        ngx_http_academy_poll_sent(r, ctx);
+    }
+
+    return rc;
+}
+
+
+/* all of the answer is written */
+
+static void
+ngx_http_academy_poll_sent(ngx_http_request_t *r, ngx_http_academy_ctx_t *ctx)
+{
+    ngx_http_academy_wire_t  *wire;
+
+    wire = ctx->wire;
+    ctx->leased = 0;
+
+    ngx_http_academy_wire_add(wire, ctx->call.exchange, &ctx->delivery, 0);
+    ngx_http_academy_wire_hold(wire);
 }
 
 
@@ -145,20 +185,39 @@ ngx_http_academy_poll_cleanup(void *data)
     ngx_http_academy_ctx_t *ctx = data;
 
     ngx_http_request_t           *r;
+    ngx_http_academy_wire_t      *wire;
     ngx_http_academy_exchange_t  *exchange;
 
     r = ctx->call.data;
     exchange = ctx->call.exchange;
+    wire = ctx->wire;
 
-    if (r->request_complete && !r->connection->error
-        && r->headers_out.status == NGX_HTTP_OK)
-    {
-        exchange->store->settle(exchange, &ctx->delivery, 1);
-        return;
+    if (ctx->leased) {
+        ctx->leased = 0;
+
+        if (r->request_complete && !r->connection->error
+            && r->headers_out.status == NGX_HTTP_OK)
+        {
+            ngx_http_academy_poll_sent(r, ctx);
+
+        } else {
+            ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                          "message was not sent whole, it returns to its "
+                          "mailbox");
+
+            exchange->store->give_back(exchange, &ctx->delivery, 1);
+        }
     }
 
-    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "message was not sent whole, it returns to its mailbox");
+    if (r->connection == wire->connection && wire->n
+        && (r->keepalive || ngx_exiting || r->connection->error
+            || r->connection->timedout || r->connection->read->eof
+            || r->connection->read->handler != ctx->handler))
+    {
+        /* the connection goes with the request, and nobody asks any more */
 
-    exchange->store->give_back(exchange, &ctx->delivery, 1);
+        wire->fin = (r->connection->read->handler != ctx->handler);
+
+        ngx_http_academy_wire_end(wire);
+    }
 }

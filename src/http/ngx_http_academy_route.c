@@ -405,22 +405,6 @@ ngx_http_academy_body_free(ngx_http_request_t *r)
 }
 
 
-ngx_uint_t
-ngx_http_academy_gone(ngx_connection_t *c, ngx_http_request_t *r)
-{
-    int   n;
-    char  buf[1];
-
-    if (r && r->http_version >= NGX_HTTP_VERSION_20) {
-        return c->error;
-    }
-
-    n = recv(c->fd, buf, 1, MSG_PEEK);
-
-    return n == 0 || (n == -1 && ngx_socket_errno != NGX_EAGAIN);
-}
-
-
 static void
 ngx_http_academy_call_handler(ngx_http_academy_call_t *call)
 {
@@ -450,8 +434,6 @@ ngx_http_academy_call_handler(ngx_http_academy_call_t *call)
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
                    "academy call done: %ui, later:%ui",
                    (ngx_uint_t) call->result, later);
-
-    ctx->later = later;
 
     rc = ctx->route->answer(r, call);
 

@@ -19,9 +19,10 @@
  * ends without chunks ends cleanly for a client whenever it does.  On HTTP/2,
  * or where something else still holds the request, the request stays.
  *
- * At any time a stream does one of three things: it has a call at the store
- * that waits, it has a batch that its peer has not taken all of, or it runs.
- * Messages of a batch are leased until all of it is written.
+ * At any time a stream does one of four things: it has a call at the store
+ * that waits, it has a batch that its peer has not taken all of, it waits until
+ * its peer acknowledges what it was sent, or it runs.  What is written of a
+ * batch is the wire's.
  */
 
 
@@ -45,6 +46,11 @@ static void ngx_http_academy_stream_read_handler(ngx_event_t *rev);
 static ngx_int_t ngx_http_academy_stream_drain(ngx_connection_t *c);
 static void ngx_http_academy_stream_end(ngx_http_academy_stream_t *s,
     ngx_int_t rc);
+static ngx_int_t ngx_http_academy_stream_shutdown(
+    ngx_http_academy_stream_t *s);
+static void ngx_http_academy_stream_shut(ngx_connection_t *c);
+static void ngx_http_academy_stream_close(ngx_http_academy_stream_t *s);
+static void ngx_http_academy_stream_cleanup(void *data);
 static void ngx_http_academy_stream_stop(void *data);
 static void ngx_http_academy_stream_free(void *data);
 
@@ -172,6 +178,7 @@ ngx_http_academy_stream_create(ngx_http_request_t *r)
 
     s->timeout = ctx->timeout;
     s->ping_interval = alcf->ping_interval;
+    s->peer_timeout = alcf->peer_timeout;
     s->send_timeout = clcf->send_timeout;
 
     s->event.handler = ngx_http_academy_stream_event_handler;
@@ -179,7 +186,7 @@ ngx_http_academy_stream_create(ngx_http_request_t *r)
     s->event.log = r->connection->log;
     s->event.cancelable = 1;
 
-    cln->handler = ngx_http_academy_stream_stop;
+    cln->handler = ngx_http_academy_stream_cleanup;
     cln->data = s;
     s->cleanup = cln;
 
@@ -208,6 +215,7 @@ ngx_http_academy_stream_header(ngx_http_request_t *r)
     alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
 
     r->keepalive = 0;
+    r->lingering_close = 1;
     r->disable_not_modified = 1;
     r->headers_out.status = NGX_HTTP_OK;
     r->headers_out.content_type = ngx_http_academy_event_stream;
@@ -324,6 +332,10 @@ ngx_http_academy_stream_begin(ngx_http_academy_stream_t *s)
     if (ngx_http_academy_stream_unblock(s) != NGX_OK) {
         ngx_http_academy_stream_end(s, NGX_ERROR);
         return;
+    }
+
+    if (s->request->http_version < NGX_HTTP_VERSION_20) {
+        ngx_http_academy_wire_timeout(s->connection, s->peer_timeout);
     }
 
     s->deadline = ngx_current_msec + s->timeout;
@@ -489,6 +501,22 @@ ngx_http_academy_stream_run(ngx_http_academy_stream_t *s)
     ngx_uint_t                 turn;
     ngx_http_academy_batch_t  *batch;
 
+    if (s->draining) {
+
+        if (s->wire->n == 0) {
+            ngx_http_academy_stream_close(s);
+            return;
+        }
+
+        ngx_http_academy_wire_wait(s->wire, &s->wait, &s->event);
+        return;
+    }
+
+    if (s->wire) {
+        ngx_http_academy_wire_leave(&s->wait);
+        ngx_http_academy_wire_check(s->wire);
+    }
+
     for (turn = 0; !s->batch && !s->waiting; turn++) {
 
         if (s->ending || ngx_exiting) {
@@ -502,6 +530,14 @@ ngx_http_academy_stream_run(ngx_http_academy_stream_t *s)
 
             s->event.cancelable = 0;
             ngx_post_event(&s->event, &ngx_posted_next_events);
+            return;
+        }
+
+        if (s->wire && s->wire->n >= NGX_HTTP_ACADEMY_WIRE_MAX) {
+
+            /* until its peer acknowledges some */
+
+            ngx_http_academy_wire_wait(s->wire, &s->wait, &s->event);
             return;
         }
 
@@ -527,6 +563,11 @@ static void
 ngx_http_academy_stream_timer(ngx_http_academy_stream_t *s)
 {
     ngx_msec_int_t  left, ping;
+
+    if (s->draining) {
+        ngx_http_academy_stream_close(s);
+        return;
+    }
 
     left = (ngx_msec_int_t) (s->deadline - ngx_current_msec);
 
@@ -724,8 +765,8 @@ ngx_http_academy_stream_end(ngx_http_academy_stream_t *s, ngx_int_t rc)
         return;
     }
 
-    if (rc == NGX_OK) {
-        (void) ngx_http_academy_stream_drain(c);
+    if (rc == NGX_OK && ngx_http_academy_stream_shutdown(s) == NGX_AGAIN) {
+        return;
     }
 
 #if (NGX_HTTP_SSL)
@@ -735,7 +776,95 @@ ngx_http_academy_stream_end(ngx_http_academy_stream_t *s, ngx_int_t rc)
     }
 #endif
 
-    ngx_http_close_connection(c);
+    ngx_http_academy_stream_close(s);
+}
+
+
+/*
+ * The end of the stream is told, and that of the connection is put off until
+ * the peer has acknowledged what it was sent: NGX_AGAIN.
+ */
+
+static ngx_int_t
+ngx_http_academy_stream_shutdown(ngx_http_academy_stream_t *s)
+{
+    ngx_connection_t  *c;
+
+    c = s->connection;
+
+    (void) ngx_http_academy_stream_drain(c);
+
+    if (s->wire == NULL) {
+        return NGX_OK;
+    }
+
+    ngx_http_academy_wire_check(s->wire);
+
+    if (s->wire->n == 0) {
+        return NGX_OK;
+    }
+
+    s->draining = 1;
+
+    ngx_http_academy_wire_wait(s->wire, &s->wait, &s->event);
+
+    ngx_add_timer(&s->event, s->peer_timeout ? s->peer_timeout
+                                             : s->send_timeout);
+
+#if (NGX_HTTP_SSL)
+    if (c->ssl) {
+
+        /* what follows is not counted: all of it is acknowledged, or none */
+
+        s->wire->exact = 0;
+        c->ssl->no_wait_shutdown = 1;
+
+        if (ngx_ssl_shutdown(c) == NGX_AGAIN) {
+            c->ssl->handler = ngx_http_academy_stream_shut;
+            return NGX_AGAIN;
+        }
+    }
+#endif
+
+    ngx_http_academy_stream_shut(c);
+
+    return NGX_AGAIN;
+}
+
+
+static void
+ngx_http_academy_stream_shut(ngx_connection_t *c)
+{
+    ngx_http_academy_stream_t  *s;
+
+    s = c->data;
+
+    c->read->handler = ngx_http_academy_stream_read_handler;
+    c->write->handler = ngx_http_academy_stream_write_handler;
+
+    if (ngx_shutdown_socket(c->fd, NGX_WRITE_SHUTDOWN) == -1) {
+        ngx_connection_error(c, ngx_socket_errno,
+                             ngx_shutdown_socket_n " failed");
+
+        /* the client is gone; not from here, whoever called goes on */
+
+        ngx_http_academy_wire_end(s->wire);
+        ngx_post_event(&s->event, &ngx_posted_events);
+        return;
+    }
+
+    s->wire->fin = 1;
+}
+
+
+static void
+ngx_http_academy_stream_close(ngx_http_academy_stream_t *s)
+{
+    if (s->wire) {
+        ngx_http_academy_wire_end(s->wire);
+    }
+
+    ngx_http_close_connection(s->connection);
 }
 
 
@@ -771,11 +900,36 @@ ngx_http_academy_stream_stop(void *data)
         }
     }
 
-    if (s->batch && s->batch->n) {
-        exchange->store->give_back(exchange, s->batch->deliveries,
-                                   s->batch->n);
-        s->batch->n = 0;
+    if (s->batch) {
+        ngx_http_academy_stream_return(s, s->batch);
     }
+
+    ngx_http_academy_wire_leave(&s->wait);
+}
+
+
+/* of a request that the stream has not left */
+
+static void
+ngx_http_academy_stream_cleanup(void *data)
+{
+    ngx_http_academy_stream_t *s = data;
+
+    ngx_http_academy_stream_stop(s);
+
+    if (s->wire == NULL) {
+        return;
+    }
+
+    if (s->wire->connection == s->connection) {
+
+        /* the connection goes with it */
+
+        ngx_http_academy_wire_end(s->wire);
+        return;
+    }
+
+    ngx_http_academy_wire_hold(s->wire);
 }
 
 

@@ -12,6 +12,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_academy_http.h"
+#include "ngx_http_academy_wire.h"
 
 
 /* messages of a batch at the most, and bytes that need no memory */
@@ -22,7 +23,10 @@
 
 typedef struct {
     ngx_uint_t                     n;
+    ngx_uint_t                     written;   /* of n: these are the wire's */
     ngx_http_academy_delivery_t    deliveries[NGX_HTTP_ACADEMY_BATCH];
+    u_char                        *ends[NGX_HTTP_ACADEMY_BATCH];
+    u_char                        *piece;     /* end of what filters have */
     u_char                        *pos;
     u_char                        *last;
     u_char                        *end;
@@ -38,10 +42,13 @@ typedef struct {
     ngx_http_request_t            *request;   /* NULL: it was left */
     ngx_http_cleanup_t            *cleanup;   /* of the request: stop */
     ngx_pool_cleanup_t            *memory;    /* of the request: free */
+    ngx_http_academy_wire_t       *wire;      /* NULL: no message yet */
+    ngx_http_academy_wire_wait_t   wait;
 
     ngx_event_t                    event;     /* posted: run; timed: ping */
     ngx_msec_t                     timeout;
     ngx_msec_t                     ping_interval;
+    ngx_msec_t                     peer_timeout;
     ngx_msec_t                     send_timeout;
     ngx_msec_t                     deadline;
     ngx_msec_t                     ping;
@@ -54,6 +61,7 @@ typedef struct {
     unsigned                       waiting:1; /* the call is the store's */
     unsigned                       brought:1; /* the call, a message */
     unsigned                       ending:1;
+    unsigned                       draining:1; /* waits for acknowledgements */
 } ngx_http_academy_stream_t;
 
 
@@ -78,6 +86,10 @@ ngx_int_t ngx_http_academy_stream_write(ngx_http_academy_stream_t *s,
 
 /* goes on with s->batch: NGX_OK if it is written or blocked, or NGX_ERROR */
 ngx_int_t ngx_http_academy_stream_flush(ngx_http_academy_stream_t *s);
+
+/* the messages of a batch that are not written are in their mailbox again */
+void ngx_http_academy_stream_return(ngx_http_academy_stream_t *s,
+    ngx_http_academy_batch_t *batch);
 
 /* waits until the peer takes more: NGX_OK or NGX_ERROR */
 ngx_int_t ngx_http_academy_stream_block(ngx_http_academy_stream_t *s);

@@ -17,15 +17,30 @@
  */
 
 
+static ngx_http_academy_wire_t *ngx_http_academy_stream_wire(
+    ngx_http_academy_stream_t *s);
 static ngx_http_academy_batch_t *ngx_http_academy_stream_room(
     ngx_http_academy_stream_t *s, ngx_http_academy_batch_t *batch,
     size_t size);
 static void ngx_http_academy_stream_add(ngx_http_academy_stream_t *s,
     ngx_http_academy_batch_t *batch);
+static ngx_int_t ngx_http_academy_stream_keep(ngx_http_academy_stream_t *s,
+    ngx_http_academy_batch_t *batch);
 static ngx_int_t ngx_http_academy_stream_send(ngx_http_academy_stream_t *s,
     ngx_http_academy_batch_t *batch);
+static ngx_int_t ngx_http_academy_stream_filter(ngx_http_academy_stream_t *s,
+    ngx_http_academy_batch_t *batch);
+static u_char *ngx_http_academy_stream_piece(ngx_http_academy_batch_t *batch,
+    size_t size);
+static void ngx_http_academy_stream_written(ngx_http_academy_stream_t *s,
+    ngx_http_academy_batch_t *batch);
 static void ngx_http_academy_stream_release(ngx_http_academy_stream_t *s,
-    ngx_http_academy_batch_t *batch, ngx_uint_t sent);
+    ngx_http_academy_batch_t *batch);
+
+
+/* bytes; with the default of http2_chunk_size a frame */
+
+#define NGX_HTTP_ACADEMY_FRAME_SIZE  8192
 
 
 /* where streams gather what most of them write at once; one at a time */
@@ -69,9 +84,12 @@ ngx_http_academy_stream_fill(ngx_http_academy_stream_t *s)
             return batch;
         }
 
-        larger = ngx_http_academy_stream_room(s, batch,
+        larger = ngx_http_academy_stream_wire(s)
+                 ? ngx_http_academy_stream_room(s, batch,
                                               s->call.out.delivery.size
-                                              + sizeof("data: \n\n") - 1);
+                                              + sizeof("data: \n\n") - 1)
+                 : NULL;
+
         if (larger == NULL) {
             exchange->store->give_back(exchange, &s->call.out.delivery, 1);
             s->ending = 1;
@@ -90,6 +108,21 @@ ngx_http_academy_stream_fill(ngx_http_academy_stream_t *s)
 }
 
 
+static ngx_http_academy_wire_t *
+ngx_http_academy_stream_wire(ngx_http_academy_stream_t *s)
+{
+    if (s->wire == NULL) {
+        s->wire = ngx_http_academy_wire(s->connection, s->request,
+                                        s->peer_timeout);
+        if (s->wire == NULL) {
+            return NULL;
+        }
+    }
+
+    return s->wire;
+}
+
+
 /* a batch with room for size bytes more; NULL, with the old one as it was */
 
 static ngx_http_academy_batch_t *
@@ -97,6 +130,7 @@ ngx_http_academy_stream_room(ngx_http_academy_stream_t *s,
     ngx_http_academy_batch_t *batch, size_t size)
 {
     size_t                     used, need;
+    ngx_uint_t                 i;
     ngx_http_academy_batch_t  *larger;
 
     if (batch && (size_t) (batch->end - batch->last) >= size) {
@@ -115,6 +149,8 @@ ngx_http_academy_stream_room(ngx_http_academy_stream_t *s,
         batch = &ngx_http_academy_shared.batch;
 
         batch->n = 0;
+        batch->written = 0;
+        batch->piece = NULL;
         batch->pos = batch->data;
         batch->last = batch->data;
         batch->end = batch->data + NGX_HTTP_ACADEMY_BATCH_SIZE;
@@ -139,6 +175,8 @@ ngx_http_academy_stream_room(ngx_http_academy_stream_t *s,
     }
 
     larger->n = 0;
+    larger->written = 0;
+    larger->piece = NULL;
     larger->pos = larger->data;
     larger->last = larger->data;
     larger->end = larger->data + need;
@@ -148,6 +186,10 @@ ngx_http_academy_stream_room(ngx_http_academy_stream_t *s,
         ngx_memcpy(larger->deliveries, batch->deliveries,
                    batch->n * sizeof(ngx_http_academy_delivery_t));
         larger->last = ngx_cpymem(larger->data, batch->data, used);
+
+        for (i = 0; i < batch->n; i++) {
+            larger->ends[i] = larger->data + (batch->ends[i] - batch->data);
+        }
 
         if (batch != &ngx_http_academy_shared.batch) {
             ngx_free(batch);
@@ -168,7 +210,7 @@ ngx_http_academy_stream_add(ngx_http_academy_stream_t *s,
     ngx_http_academy_delivery_t  *delivery;
 
     exchange = s->call.exchange;
-    delivery = &batch->deliveries[batch->n++];
+    delivery = &batch->deliveries[batch->n];
     *delivery = s->call.out.delivery;
 
     p = ngx_cpymem(batch->last, "data: ", sizeof("data: ") - 1);
@@ -181,6 +223,7 @@ ngx_http_academy_stream_add(ngx_http_academy_stream_t *s,
     *p++ = '\n';
 
     batch->last = p;
+    batch->ends[batch->n++] = p;
 }
 
 
@@ -206,15 +249,12 @@ ngx_int_t
 ngx_http_academy_stream_write(ngx_http_academy_stream_t *s,
     ngx_http_academy_batch_t *batch)
 {
-    size_t                     size;
-    ngx_int_t                  rc;
-    ngx_http_academy_batch_t  *copy;
+    ngx_int_t  rc;
 
-    rc = (batch->n && ngx_http_academy_gone(s->connection, s->request))
-         ? NGX_ERROR : ngx_http_academy_stream_send(s, batch);
+    rc = ngx_http_academy_stream_send(s, batch);
 
     if (rc == NGX_OK || (rc == NGX_ERROR && s->request == NULL)) {
-        ngx_http_academy_stream_release(s, batch, rc == NGX_OK);
+        ngx_http_academy_stream_release(s, batch);
         return rc;
     }
 
@@ -223,28 +263,9 @@ ngx_http_academy_stream_write(ngx_http_academy_stream_t *s,
         return rc;
     }
 
-    if (batch == &ngx_http_academy_shared.batch) {
-
-        size = batch->last - batch->pos;
-
-        copy = ngx_alloc(sizeof(ngx_http_academy_batch_t) + size,
-                         s->connection->log);
-        if (copy == NULL) {
-            ngx_http_academy_stream_release(s, batch, 0);
-            return NGX_ERROR;
-        }
-
-        copy->n = batch->n;
-        ngx_memcpy(copy->deliveries, batch->deliveries,
-                   batch->n * sizeof(ngx_http_academy_delivery_t));
-        copy->pos = copy->data;
-        copy->last = ngx_cpymem(copy->data, batch->pos, size);
-        copy->end = copy->last;
-
-        batch = copy;
+    if (ngx_http_academy_stream_keep(s, batch) != NGX_OK) {
+        return NGX_ERROR;
     }
-
-    s->batch = batch;
 
     /* whoever listens beside a peer that takes nothing is to have the rest */
 
@@ -254,6 +275,49 @@ ngx_http_academy_stream_write(ngx_http_academy_stream_t *s,
     }
 
     return ngx_http_academy_stream_block(s);
+}
+
+
+/* what was not written of a batch waits in memory of the stream's own */
+
+static ngx_int_t
+ngx_http_academy_stream_keep(ngx_http_academy_stream_t *s,
+    ngx_http_academy_batch_t *batch)
+{
+    size_t                     size;
+    ngx_uint_t                 i;
+    ngx_http_academy_batch_t  *copy;
+
+    if (batch != &ngx_http_academy_shared.batch) {
+        s->batch = batch;
+        return NGX_OK;
+    }
+
+    size = batch->last - batch->pos;
+
+    copy = ngx_alloc(sizeof(ngx_http_academy_batch_t) + size,
+                     s->connection->log);
+    if (copy == NULL) {
+        ngx_http_academy_stream_release(s, batch);
+        return NGX_ERROR;
+    }
+
+    copy->n = 0;
+    copy->written = 0;
+    copy->piece = NULL;
+
+    for (i = batch->written; i < batch->n; i++) {
+        copy->deliveries[copy->n] = batch->deliveries[i];
+        copy->ends[copy->n++] = copy->data + (batch->ends[i] - batch->pos);
+    }
+
+    copy->pos = copy->data;
+    copy->last = ngx_cpymem(copy->data, batch->pos, size);
+    copy->end = copy->last;
+
+    s->batch = copy;
+
+    return NGX_OK;
 }
 
 
@@ -275,7 +339,7 @@ ngx_http_academy_stream_flush(ngx_http_academy_stream_t *s)
     }
 
     s->batch = NULL;
-    ngx_http_academy_stream_release(s, batch, 1);
+    ngx_http_academy_stream_release(s, batch);
 
     return ngx_http_academy_stream_unblock(s);
 }
@@ -287,62 +351,169 @@ static ngx_int_t
 ngx_http_academy_stream_send(ngx_http_academy_stream_t *s,
     ngx_http_academy_batch_t *batch)
 {
-    ssize_t              n;
+    size_t             size;
+    ssize_t            n;
+    ngx_connection_t  *c;
+
+    if (s->request) {
+        return ngx_http_academy_stream_filter(s, batch);
+    }
+
+    c = s->connection;
+
+    while (batch->pos < batch->last) {
+
+        size = batch->last - batch->pos;
+
+#if (NGX_HTTP_SSL)
+        if (c->ssl) {
+            size = ngx_http_academy_stream_piece(batch, NGX_SSL_BUFSIZE)
+                   - batch->pos;
+        }
+#endif
+
+        n = c->send(c, batch->pos, size);
+
+        if (n == NGX_ERROR) {
+            return NGX_ERROR;
+        }
+
+        if (n == NGX_AGAIN || n == 0) {
+            return NGX_AGAIN;
+        }
+
+        batch->pos += n;
+
+        ngx_http_academy_stream_written(s, batch);
+    }
+
+    return NGX_OK;
+}
+
+
+/* the same by way of a request's filters */
+
+static ngx_int_t
+ngx_http_academy_stream_filter(ngx_http_academy_stream_t *s,
+    ngx_http_academy_batch_t *batch)
+{
+    ngx_int_t            rc;
     ngx_buf_t           *b;
     ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
     c = s->connection;
     r = s->request;
+    b = s->out.buf;
 
-    if (r == NULL) {
-
-        while (batch->pos < batch->last) {
-
-            n = c->send(c, batch->pos, batch->last - batch->pos);
-
-            if (n == NGX_ERROR) {
-                return NGX_ERROR;
-            }
-
-            if (n == NGX_AGAIN || n == 0) {
-                return NGX_AGAIN;
-            }
-
-            batch->pos += n;
-        }
-
-        return NGX_OK;
-    }
-
-    if (batch != s->batch) {
-        b = s->out.buf;
-
+    if (b == NULL) {
+        b = ngx_calloc_buf(r->pool);
         if (b == NULL) {
-            b = ngx_calloc_buf(r->pool);
-            if (b == NULL) {
-                return NGX_ERROR;
-            }
-
-            s->out.buf = b;
-        }
-
-        b->memory = 1;
-        b->flush = 1;
-        b->start = batch->data;
-        b->pos = batch->pos;
-        b->last = batch->last;
-        b->end = batch->end;
-
-        if (ngx_http_output_filter(r, &s->out) == NGX_ERROR) {
             return NGX_ERROR;
         }
 
-    } else if (ngx_http_output_filter(r, NULL) == NGX_ERROR) {
-        return NGX_ERROR;
+        s->out.buf = b;
     }
 
-    return (r->buffered || c->buffered) ? NGX_AGAIN : NGX_OK;
+    while (batch->pos < batch->last) {
+
+        if (batch->piece) {
+            rc = ngx_http_output_filter(r, NULL);
+
+        } else {
+            batch->piece = ngx_http_academy_stream_piece(batch,
+                                                  NGX_HTTP_ACADEMY_FRAME_SIZE);
+
+            b->memory = 1;
+            b->flush = 1;
+            b->start = batch->data;
+            b->pos = batch->pos;
+            b->last = batch->piece;
+            b->end = batch->end;
+
+            rc = ngx_http_output_filter(r, &s->out);
+        }
+
+        if (rc == NGX_ERROR) {
+            return NGX_ERROR;
+        }
+
+        if (r->buffered || c->buffered) {
+            return NGX_AGAIN;
+        }
+
+        batch->pos = batch->piece;
+        batch->piece = NULL;
+
+        ngx_http_academy_stream_written(s, batch);
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * The end of what comes next: as many messages as fit in size bytes, or one.
+ * A peer sees nothing of a record of TLS or a frame of HTTP/2 before it has
+ * come whole: with a message's end there is to be the end of one.
+ */
+
+static u_char *
+ngx_http_academy_stream_piece(ngx_http_academy_batch_t *batch, size_t size)
+{
+    u_char      *end;
+    ngx_uint_t   i;
+
+    if (batch->written == batch->n) {
+        return batch->last;
+    }
+
+    end = batch->ends[batch->written];
+
+    for (i = batch->written + 1; i < batch->n; i++) {
+
+        if ((size_t) (batch->ends[i] - batch->pos) > size) {
+            break;
+        }
+
+        end = batch->ends[i];
+    }
+
+    return end;
+}
+
+
+/* hands over to the wire the messages of a batch that are written */
+
+static void
+ngx_http_academy_stream_written(ngx_http_academy_stream_t *s,
+    ngx_http_academy_batch_t *batch)
+{
+    size_t      behind;
+    ngx_uint_t  n;
+
+    for (n = batch->written; n < batch->n; n++) {
+
+        if (batch->ends[n] > batch->pos) {
+            break;
+        }
+
+        behind = batch->pos - batch->ends[n];
+
+        if (s->request
+#if (NGX_HTTP_SSL)
+            || s->connection->ssl
+#endif
+            )
+        {
+            behind = 0;
+        }
+
+        ngx_http_academy_wire_add(s->wire, s->call.exchange,
+                                  &batch->deliveries[n], behind);
+    }
+
+    batch->written = n;
 }
 
 
@@ -387,24 +558,33 @@ ngx_http_academy_stream_unblock(ngx_http_academy_stream_t *s)
 }
 
 
+/* frees a batch; what was not written of it goes back */
+
 static void
 ngx_http_academy_stream_release(ngx_http_academy_stream_t *s,
-    ngx_http_academy_batch_t *batch, ngx_uint_t sent)
+    ngx_http_academy_batch_t *batch)
+{
+    ngx_http_academy_stream_return(s, batch);
+
+    if (batch != &ngx_http_academy_shared.batch) {
+        ngx_free(batch);
+    }
+}
+
+
+void
+ngx_http_academy_stream_return(ngx_http_academy_stream_t *s,
+    ngx_http_academy_batch_t *batch)
 {
     ngx_http_academy_exchange_t  *exchange;
 
     exchange = s->call.exchange;
 
-    if (batch->n) {
-        if (sent) {
-            exchange->store->settle(exchange, batch->deliveries, batch->n);
-
-        } else {
-            exchange->store->give_back(exchange, batch->deliveries, batch->n);
-        }
+    if (batch->written < batch->n) {
+        exchange->store->give_back(exchange,
+                                   batch->deliveries + batch->written,
+                                   batch->n - batch->written);
     }
 
-    if (batch != &ngx_http_academy_shared.batch) {
-        ngx_free(batch);
-    }
+    batch->written = batch->n;
 }

@@ -111,8 +111,6 @@ def test_client_that_goes_away_takes_nothing_with_it(nginx):
     run(test())
 
 
-@pytest.mark.xfail(strict=True, reason="a message is settled when it is"
-                   " written, not yet when it is acknowledged (README, Limits)")
 def test_poller_that_leaves_with_its_answer_unread(nginx):
     """The answer is large and was begun: its reader has not got it, and it is
     for the next one."""

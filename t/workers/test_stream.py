@@ -227,8 +227,6 @@ def test_reader_that_never_reads(nginx, figures):
     run(test())
 
 
-@pytest.mark.xfail(strict=True, reason="a message is settled when it is"
-                   " written, not yet when it is acknowledged (README, Limits)")
 def test_reader_that_never_reads_and_leaves(nginx):
     """What its side has not acknowledged is for the next one, in order: all
     of it, for its buffer holds less than one message."""

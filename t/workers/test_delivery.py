@@ -1,0 +1,258 @@
+"""A message is gone when its receiver's host has acknowledged it, not before.
+
+Listeners die deaf here: their sockets drop what comes in from some moment on,
+as if the network had gone. They read all that had been acknowledged until then,
+and go. What they read must not come again, and all else must.
+"""
+
+import ctypes
+import json
+import os
+import random
+import socket
+import ssl
+import threading
+import time
+
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+from academy_nginx import ASAN, PATIENCE, free_port
+from exchange import body_of, mailbox, message
+
+# Messages and deaths; `make deaf` has more of both.
+MESSAGES, DEATHS = map(int, os.environ.get(
+    "ACADEMY_DEAF", "400/20" if ASAN else "2000/100").split("/"))
+
+
+def deafen(sock: socket.socket) -> None:
+    """From now on the kernel drops what comes for this socket, and nothing of
+    it is acknowledged."""
+    program = ctypes.create_string_buffer(
+        b"\x06\x00\x00\x00\x00\x00\x00\x00")       # BPF_RET|BPF_K, 0
+    header = (ctypes.c_size_t * 2)(1, ctypes.addressof(program))
+    sock.setsockopt(socket.SOL_SOCKET, 26, bytes(header))  # SO_ATTACH_FILTER
+
+
+class Listener:
+    """One connection, blocking, that hands out message bodies."""
+
+    def __init__(self, server, box: str, tls) -> None:
+        self.sock = self.raw = socket.create_connection(
+            ("127.0.0.1", server.port))
+        self.raw.settimeout(20 * PATIENCE)
+        if tls:
+            self.sock = tls.wrap_socket(self.raw, server_hostname="localhost")
+        self.box = json.dumps({"mailbox": box}).encode()
+        self.text = b""
+        self.begin()
+
+    def request(self, path: str) -> None:
+        self.sock.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n"
+                          b"Content-Length: %d\r\n\r\n%s"
+                          % (path.encode(), len(self.box), self.box))
+
+    def begin(self) -> None:
+        self.request("/mailbox/listen")
+
+    def got(self, data: bytes) -> None:
+        self.text += data
+
+    def taken(self) -> list:
+        """The messages that have come whole."""
+        *events, self.text = self.text.split(b"\n\n")
+        return [body_of(line[6:].decode()) for event in events
+                for line in event.split(b"\n") if line.startswith(b"data: ")]
+
+    def some(self) -> list:
+        """Waits for the next ones; [] at the end of the connection."""
+        while True:
+            if found := self.taken():
+                return found
+            if not (data := self.sock.recv(1 << 16)):
+                return []
+            self.got(data)
+
+    def rest(self) -> list:
+        """All that is here already."""
+        self.sock.setblocking(False)
+        try:
+            while data := self.sock.recv(1 << 16):
+                self.got(data)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            pass
+        return self.taken()
+
+    def deafen(self) -> None:
+        deafen(self.sock)
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class Poller(Listener):
+    """The same by long polls on one connection."""
+
+    def begin(self) -> None:
+        self.request("/message")
+
+    def taken(self) -> list:
+        head, end, rest = self.text.partition(b"\r\n\r\n")
+        if not end:
+            return []
+        size = int(head.split(b"Content-Length: ")[1].split(b"\r\n")[0])
+        if len(rest) < size:
+            return []
+        self.text = rest[size:]
+        assert head.startswith(b"HTTP/1.1 200"), head
+        self.again = True
+        return [body_of(json.loads(rest[:size])["message"])]
+
+    def some(self) -> list:
+        found = super().some()
+        if found:
+            self.begin()
+        return found
+
+
+class Http2Listener(Listener):
+    """The same on HTTP/2."""
+
+    def begin(self) -> None:
+        self.h2 = h2.connection.H2Connection(
+            h2.config.H2Configuration(header_encoding="utf-8"))
+        self.h2.initiate_connection()
+        self.h2.increment_flow_control_window(1 << 28)
+        self.h2.send_headers(1, [
+            (":method", "GET"), (":path", "/mailbox/listen"),
+            (":scheme", "http"), (":authority", "localhost")])
+        self.h2.send_data(1, self.box, end_stream=True)
+        self.h2.increment_flow_control_window(1 << 28, 1)
+        self.sock.sendall(self.h2.data_to_send())
+
+    def got(self, data: bytes) -> None:
+        for event in self.h2.receive_data(data):
+            if isinstance(event, h2.events.DataReceived):
+                self.text += event.data
+
+
+KINDS = {
+    "stream": (Listener, None),
+    "stream, tls": (Listener, "http/1.1"),
+    "stream, h2": (Http2Listener, None),
+    "stream, h2 and tls": (Http2Listener, "h2"),
+    "poll": (Poller, None),
+    "poll, tls": (Poller, "http/1.1"),
+}
+
+
+class Sender(threading.Thread):
+    """Puts numbered messages, one after the other, and counts those that were
+    acknowledged."""
+
+    def __init__(self, port: int, box: str, count: int, size: int) -> None:
+        super().__init__(daemon=True)
+        self.sock = socket.create_connection(("127.0.0.1", port))
+        self.answers = self.sock.makefile("rb")
+        self.box, self.count, self.size = box, count, size
+        self.asked = self.put = 0
+        self.change = threading.Condition()
+
+    def request(self, method: str, path: str, body: dict) -> bytes:
+        text = json.dumps(body).encode()
+        self.sock.sendall(b"%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d"
+                          b"\r\n\r\n%s" % (method.encode(), path.encode(),
+                                           len(text), text))
+        status = self.answers.readline()
+        assert status.startswith(b"HTTP/1.1 200"), status
+        size = 0
+        while (line := self.answers.readline()) != b"\r\n":
+            if line.startswith(b"Content-Length: "):
+                size = int(line[16:])
+        return self.answers.read(size)
+
+    def queued(self) -> int:
+        """How many messages wait in the mailbox; when it is not sending."""
+        return json.loads(self.request("GET", "/mailbox/stats", {
+            "mailbox": self.box}))["queued"]
+
+    def send(self, n: int) -> None:
+        with self.change:
+            self.asked += n
+            self.change.notify_all()
+
+    def done(self) -> None:
+        """Waits until it has sent what it was asked to."""
+        with self.change:
+            assert self.change.wait_for(lambda: self.put == self.asked,
+                                        20 * PATIENCE)
+
+    def run(self) -> None:
+        for n in range(self.count):
+            with self.change:
+                self.change.wait_for(lambda: self.put < self.asked)
+            self.request("PUT", "/message", {
+                "message": message(self.box, [n, "x" * self.size])})
+            with self.change:
+                self.put += 1
+                self.change.notify_all()
+
+
+@pytest.mark.timeout(600 * PATIENCE)
+@pytest.mark.parametrize("size", [10, 30_000], ids=["small", "large"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_listeners_that_die_deaf(nginx, figures, kind, size):
+    """None lost, none doubled, in order."""
+    make, alpn = KINDS[kind]
+    port = free_port()
+    server = nginx(workers=2, zone="64m", tls=alpn is not None,
+                   listen=" http2" if make is Http2Listener else "",
+                   server=f"listen 127.0.0.1:{port};")
+    if tls := server.client_tls():
+        tls.set_alpn_protocols([alpn])
+    count = MESSAGES // (10 if size > 1000 else 1)
+    deaths = DEATHS // (10 if size > 1000 else 1)
+    dice = random.Random(1)
+
+    box = mailbox()
+    sender = Sender(port, box, count, size)
+    sender.request("POST", "/mailbox", {"mailbox": box})
+    sender.start()
+    found = []
+
+    each = count // (deaths + 1)
+    for _ in range(deaths):
+        listener = make(server, box, tls)
+        first = dice.randint(1, each - 1)
+        sender.send(first)
+        have = 0
+        while have < first:
+            new = [body[0] for body in listener.some()]
+            have += len(new)
+            found += new
+        listener.deafen()
+        sender.send(each - first)
+        sender.done()
+        found += [body[0] for body in listener.rest()]
+        listener.close()
+
+        # All that was not acknowledged is back.
+        left = sender.put - len(found)
+        deadline = time.monotonic() + 5 * PATIENCE
+        while sender.queued() != left:
+            assert time.monotonic() < deadline, (sender.queued(), left)
+
+    sender.send(count - deaths * each)
+    listener = make(server, box, tls)
+    while len(set(found)) < count:
+        found += [body[0] for body in listener.some()]
+    listener.close()
+    sender.join()
+
+    doubled = len(found) - count
+    first = list(dict.fromkeys(found))
+    figures(f"{sender.put} acknowledged, {len(first)} delivered, "
+            f"{count - len(first)} lost, {doubled} doubled, {deaths} deaths")
+    assert first == list(range(count))
+    assert doubled == 0
