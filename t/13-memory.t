@@ -179,7 +179,6 @@ location /y/ { academy_exchange y; }
 
 
 === TEST 10: to terminate takes no room, and requesters are told
---- keepalive
 --- calls eval
 [::create(1) => 200],
 [::create(2) => 200],
