@@ -12,9 +12,10 @@ SHELL := /bin/bash
 MODULE := ngx_http_academy_module
 
 # normal; asan: address and undefined behaviour sanitizers; defer: the test
-# store that completes each call from a later event; debug: -O0
-VARIANT ?= normal
-VARIANTS := normal asan defer debug
+# store that completes each call from a later event; debug: -O0; faults: with
+# places where a worker kills itself, see t/faults
+VARIANT ?= $(if $(FAULTS),faults,normal)
+VARIANTS := normal asan defer debug faults
 
 # an nginx source tree to build against, instead of the distribution's
 NGX_SRC ?= $(NGINX_SRC)
@@ -48,11 +49,13 @@ WARNINGS := -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes \
 
 CC_normal := -O2 -fPIC -fstack-protector-strong -D_FORTIFY_SOURCE=2
 CC_defer := $(CC_normal)
+CC_faults := $(CC_normal)
 CC_debug := -O0 -g3 -fPIC
 CC_asan := -O1 -fPIC -fno-omit-frame-pointer \
 	-fsanitize=address,undefined
 LD_normal := -fPIC -Wl,-z,relro -Wl,-z,now
 LD_defer := $(LD_normal)
+LD_faults := $(LD_normal)
 LD_debug := $(LD_normal)
 LD_asan := $(LD_normal) -fsanitize=address,undefined
 
@@ -130,6 +133,7 @@ define configure
 	configure=./configure
 	[ -e $$configure ] || configure=auto/configure
 	export ACADEMY_DEFER=$(if $(filter defer,$(3)),YES)
+	export ACADEMY_FAULTS=$(if $(filter faults,$(3)),YES)
 	export ASAN_OPTIONS=detect_leaks=0
 	$$configure $(NGX_FLAGS) --with-cc='$(CC)' \
 		--with-cc-opt='$(CC_$(3)) $(4)' --with-ld-opt='$(LD_$(3))' \
@@ -452,7 +456,7 @@ install: $(SO)
 
 ifeq ($(NGX_SRC),)
 STEPS := check fuzz poison prove prove-asan prove-defer prove-valgrind \
-	client workers workers-asan
+	client workers workers-asan faults
 else
 STEPS := check prove prove-static client workers
 endif
@@ -483,6 +487,8 @@ run_client = $(PYTEST) t/client
 run_workers = $(PYTEST) t/workers
 run_workers-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) t/workers
 
+run_faults = ACADEMY_MODULE=$(abspath $(call so,faults)) $(PYTEST) t/faults
+
 # the module that a step uses unless it says otherwise
 export ACADEMY_MODULE = $(abspath $(SO))
 unexport TEST_NGINX_LOAD_MODULES
@@ -499,6 +505,7 @@ test: build/.deps-test
 
 ifeq ($(NGX_SRC),)
 test-builds: $(call so,normal) $(call so,asan) $(call so,defer) \
+	$(call so,faults) \
 	build/venv/.done build/venv-0.5.0/.done
 else
 test-builds: $(call so,normal) $(NGINX) $(STATIC) \
@@ -593,6 +600,8 @@ make clean        remove build/
 
 VARIANT=asan|defer|debug   with sanitizers; with the test store whose calls
                            end later; not optimized: build/VARIANT/
+FAULTS=1                   with places where a worker kills itself, for
+                           t/faults: build/faults/
 NGX_SRC=DIR                against an nginx source tree (1.22 or newer):
                            build/nginx-VERSION/
 make NGX_SRC=DIR static    nginx itself with the module in it:

@@ -25,7 +25,7 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.parent.name in ("client", "workers"):
+        if item.path.parent.name in ("client", "workers", "faults"):
             item.add_marker(pytest.mark.timeout(120 * PATIENCE))
 
 

@@ -31,6 +31,9 @@ static ngx_int_t ngx_http_academy_zone_init(ngx_shm_zone_t *shm_zone,
     void *data);
 static ngx_int_t ngx_http_academy_zone_layout(ngx_http_academy_zone_t *zone,
     ngx_uint_t nslots);
+#if (NGX_HTTP_ACADEMY_FAULTS)
+static void ngx_http_academy_zone_faults(ngx_http_academy_zone_sh_t *sh);
+#endif
 static ngx_uint_t ngx_http_academy_zone_buckets(size_t size, size_t each);
 static ngx_int_t ngx_http_academy_bells_create(ngx_http_academy_zone_t *zone,
     ngx_uint_t n);
@@ -221,6 +224,13 @@ ngx_http_academy_zone_layout(ngx_http_academy_zone_t *zone, ngx_uint_t nslots)
         return NGX_ERROR;
     }
 
+    if (ngx_http_academy_slab_try(shpool, shpool->log_ctx, len) != NGX_OK) {
+        ngx_log_error(NGX_LOG_EMERG, zone->shm_zone->shm.log, 0,
+                      "the memory pools of this version of nginx are not "
+                      "known to the academy module");
+        return NGX_ERROR;
+    }
+
     ngx_sprintf(shpool->log_ctx, " in academy_zone \"%V\"%Z",
                 &zone->shm_zone->shm.name);
 
@@ -229,6 +239,8 @@ ngx_http_academy_zone_layout(ngx_http_academy_zone_t *zone, ngx_uint_t nslots)
     if (sh == NULL) {
         return NGX_ERROR;
     }
+
+    sh->log_ctx_len = len;
 
     n = ngx_http_academy_zone_buckets(size, NGX_HTTP_ACADEMY_BUCKET);
     sh->mask = n - 1;
@@ -271,8 +283,68 @@ ngx_http_academy_zone_layout(ngx_http_academy_zone_t *zone, ngx_uint_t nslots)
     shpool->data = sh;
     zone->sh = sh;
 
+#if (NGX_HTTP_ACADEMY_FAULTS)
+    ngx_http_academy_zone_faults(sh);
+#endif
+
     return NGX_OK;
 }
+
+
+#if (NGX_HTTP_ACADEMY_FAULTS)
+
+/* ACADEMY_FAULT=name:n is where a worker kills itself the n-th time */
+
+static void
+ngx_http_academy_zone_faults(ngx_http_academy_zone_sh_t *sh)
+{
+    char  *fault, *colon;
+
+    fault = getenv("ACADEMY_FAULT");
+
+    if (fault == NULL) {
+        return;
+    }
+
+    colon = strrchr(fault, ':');
+
+    if (colon == NULL || colon - fault >= (ssize_t) sizeof(sh->fault)) {
+        return;
+    }
+
+    ngx_memcpy(sh->fault, fault, colon - fault);
+    sh->nfault = atoi(colon + 1);
+}
+
+
+void
+ngx_http_academy_zone_fault(ngx_http_academy_zone_t *zone, char *name)
+{
+    ngx_http_academy_zone_sh_t  *sh;
+
+    sh = zone->sh;
+
+    if (sh->nfault == 0 || ngx_strcmp(sh->fault, name) != 0
+        || --sh->nfault)
+    {
+        return;
+    }
+
+    if (ngx_strcmp(name, "slab") == 0) {
+
+        /* whatever the pool's functions may leave behind */
+
+        ngx_memset(zone->shpool->pages, 0xa5,
+                   (zone->shpool->last - zone->shpool->pages)
+                   * sizeof(ngx_slab_page_t));
+        ngx_memset(&zone->shpool->free, 0xa5, sizeof(ngx_slab_page_t));
+        ngx_memset(&zone->shpool->pfree, 0xa5, sizeof(ngx_uint_t));
+    }
+
+    (void) kill(ngx_pid, SIGKILL);
+}
+
+#endif
 
 
 static ngx_uint_t
@@ -370,7 +442,23 @@ ngx_http_academy_bells_release(void *data)
 void
 ngx_http_academy_zone_lock(ngx_http_academy_zone_t *zone)
 {
+    ngx_http_academy_zone_sh_t  *sh;
+
     ngx_shmtx_lock(&zone->shpool->mutex);
+
+    sh = zone->sh;
+
+    if (sh->busy) {
+
+        /* nginx has freed the lock of a process that died */
+
+        zone->worker->dead = sh->busy;
+        ngx_http_academy_zone_rebuild(zone);
+    }
+
+    sh->busy = ngx_pid;
+
+    ngx_http_academy_zone_order();
 }
 
 
@@ -382,9 +470,24 @@ ngx_http_academy_zone_unlock(ngx_http_academy_zone_t *zone)
     ngx_uint_t                  i, n;
     ngx_http_academy_worker_t  *worker;
 
+    ngx_http_academy_zone_order();
+
+    zone->sh->busy = 0;
+
+    ngx_http_academy_zone_order();
+
     ngx_shmtx_unlock(&zone->shpool->mutex);
 
     worker = zone->worker;
+
+    if (worker->dead) {
+        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
+                      "process %P died while it changed zone \"%V\", "
+                      "which has been put in order", worker->dead,
+                      &zone->exchange.name);
+        worker->dead = 0;
+    }
+
     n = worker->nring;
     worker->nring = 0;
 

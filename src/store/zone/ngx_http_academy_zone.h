@@ -36,7 +36,9 @@
  *                  `-> message, message     filled or leased by it
  *
  * Single links are what a crash leaves whole; the other links, tails and
- * counters follow from them.  There is no pointer into a process in the zone.
+ * counters follow from them, and are made anew when a process has died within
+ * a section.  What is linked is filled before, and taken out before it is
+ * freed.  There is no pointer into a process in the zone.
  */
 
 #define NGX_HTTP_ACADEMY_STEP      64
@@ -161,6 +163,7 @@ struct ngx_http_academy_mailbox_s {
     u_char                         beaten;    /* heartbeat is set */
     uint16_t                       owner_len;
     uint16_t                       nmembers;
+    uint16_t                       room;      /* for members */
     uint16_t                       nshares;
 
     ngx_http_academy_message_t    *head;
@@ -193,6 +196,9 @@ typedef struct {
 
 
 typedef struct {
+    ngx_pid_t                      busy;      /* who is within a section */
+    size_t                         log_ctx_len;
+
     ngx_http_academy_mailbox_t   **mailboxes;
     ngx_http_academy_pending_t   **pendings;
     ngx_http_academy_class_t     **classes;
@@ -209,6 +215,11 @@ typedef struct {
 
     /* of processes that have no slot: old ones that let nobody wait */
     ngx_queue_t                    lodgers;
+
+#if (NGX_HTTP_ACADEMY_FAULTS)
+    char                           fault[32];
+    ngx_uint_t                     nfault;
+#endif
 
     ngx_uint_t                     nslots;
     ngx_http_academy_slot_t        slots[1];
@@ -247,6 +258,8 @@ typedef struct {
     ngx_uint_t                     nring;
     uint16_t                      *ring;      /* slots to ring on unlock */
 
+    ngx_pid_t                      dead;      /* after whom it was rebuilt */
+
     ngx_queue_t                    parked[NGX_HTTP_ACADEMY_PARKED];
 } ngx_http_academy_worker_t;
 
@@ -269,6 +282,48 @@ struct ngx_http_academy_zone_s {
 /* memory for clients' things only, for what the exchange itself needs: all */
 #define ngx_http_academy_zone_spare(zone, pages)                              \
     ((zone)->shpool->pfree >= (zone)->sh->reserve + (pages))
+
+
+/*
+ * Stores before come before stores behind.  A process that dies leaves all
+ * that it stored until then, in the order of its program: it is enough to keep
+ * the compiler from changing that.
+ */
+#define ngx_http_academy_zone_order()  __asm__ volatile ("" ::: "memory")
+
+
+/* at the end of a list, which a crash leaves whole from its head on */
+
+static ngx_inline void
+ngx_http_academy_zone_enlist(ngx_queue_t *list, ngx_queue_t *q)
+{
+    q->prev = list->prev;
+    q->next = list;
+
+    ngx_http_academy_zone_order();
+
+    list->prev->next = q;
+
+    ngx_http_academy_zone_order();
+
+    list->prev = q;
+}
+
+
+/* where a build for tests may kill itself */
+
+#if (NGX_HTTP_ACADEMY_FAULTS)
+
+#define ngx_http_academy_fault(zone, name)                                    \
+    ngx_http_academy_zone_fault(zone, name)
+
+void ngx_http_academy_zone_fault(ngx_http_academy_zone_t *zone, char *name);
+
+#else
+
+#define ngx_http_academy_fault(zone, name)
+
+#endif
 
 
 /* ngx_http_academy_zone.c */
@@ -345,6 +400,9 @@ ngx_http_academy_message_t *ngx_http_academy_zone_return(
 ngx_int_t ngx_http_academy_zone_collect(ngx_http_academy_zone_t *zone);
 
 
+size_t ngx_http_academy_zone_fit(size_t need);
+
+
 /* ngx_http_academy_zone_class.c */
 
 /* NGX_OK, or NGX_ERROR without memory, with nothing changed */
@@ -369,6 +427,27 @@ void ngx_http_academy_zone_wake(ngx_http_academy_zone_t *zone,
     ngx_http_academy_mailbox_t *mailbox);
 void ngx_http_academy_zone_wake_all(ngx_http_academy_zone_t *zone,
     ngx_http_academy_mailbox_t *mailbox);
+
+
+void ngx_http_academy_zone_ready(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_waiting_t *waiting);
+ngx_uint_t ngx_http_academy_zone_alive(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_waiting_t *waiting);
+
+
+/* ngx_http_academy_zone_rebuild.c; within the lock */
+
+void ngx_http_academy_zone_rebuild(ngx_http_academy_zone_t *zone);
+
+
+/* ngx_http_academy_zone_slab.c; within the lock */
+
+void ngx_http_academy_slab_begin(ngx_slab_pool_t *pool);
+ngx_int_t ngx_http_academy_slab_mark(ngx_slab_pool_t *pool, void *data,
+    size_t size);
+void ngx_http_academy_slab_end(ngx_slab_pool_t *pool);
+ngx_int_t ngx_http_academy_slab_try(ngx_slab_pool_t *pool, void *block,
+    size_t size);
 
 
 extern ngx_http_academy_store_t  ngx_http_academy_zone_store;

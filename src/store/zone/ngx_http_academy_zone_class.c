@@ -55,6 +55,7 @@ ngx_http_academy_zone_join(ngx_http_academy_zone_t *zone,
         return NGX_OK;
     }
 
+    mailbox->room = (uint16_t) n;
     mailbox->members = ngx_slab_alloc_locked(zone->shpool,
                                       n * sizeof(ngx_http_academy_member_t));
     if (mailbox->members == NULL) {
@@ -118,6 +119,9 @@ ngx_http_academy_zone_join_class(ngx_http_academy_zone_t *zone,
     }
 
     *place = (ngx_http_academy_place_t) mailbox;
+
+    ngx_http_academy_fault(zone, "join");
+
     class->members++;
 
     member = &mailbox->members[mailbox->nmembers++];
@@ -141,7 +145,12 @@ ngx_http_academy_zone_leave(ngx_http_academy_zone_t *zone,
         class = member->class;
         place = member->place;
 
+        ngx_http_academy_zone_order();
+
         *place = class->free | 1;
+
+        ngx_http_academy_fault(zone, "leave");
+
         class->free = (ngx_http_academy_place_t) place;
 
         if (--class->members == 0) {

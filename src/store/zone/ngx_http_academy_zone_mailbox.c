@@ -203,6 +203,10 @@ ngx_http_academy_zone_create_locked(ngx_http_academy_zone_t *zone,
 
     bucket = ngx_http_academy_zone_bucket(zone, &call->id);
     mailbox->next = *bucket;
+
+    ngx_http_academy_zone_order();
+    ngx_http_academy_fault(zone, "create");
+
     *bucket = mailbox;
 
     return NGX_HTTP_ACADEMY_OK;
@@ -228,11 +232,17 @@ ngx_http_academy_zone_terminate(ngx_http_academy_call_t *call)
         mailbox->closing = 1;
         ngx_queue_insert_tail(&zone->sh->closing, &mailbox->close);
 
-        ngx_memory_barrier();
+        ngx_http_academy_zone_order();
+        ngx_http_academy_fault(zone, "terminate closing");
 
         mailbox->terminated = 1;
 
+        ngx_http_academy_fault(zone, "terminate");
+
         ngx_http_academy_zone_leave(zone, mailbox);
+
+        ngx_http_academy_fault(zone, "terminate left");
+
         ngx_http_academy_zone_wake_all(zone, mailbox);
 
         /* mostly that is all of it; else the rest is a posted event's work */
@@ -335,7 +345,12 @@ ngx_http_academy_zone_share_locked(ngx_http_academy_zone_t *zone,
     share->len = (uint16_t) group->len;
     ngx_memcpy(share->group, group->data, group->len);
 
+    ngx_http_academy_zone_order();
+
     *last = share;
+
+    ngx_http_academy_fault(zone, "share");
+
     mailbox->nshares++;
 
     return NGX_HTTP_ACADEMY_OK;
@@ -464,6 +479,9 @@ ngx_http_academy_zone_unshare(ngx_http_academy_call_t *call)
 
         if (share) {
             *link = share->next;
+
+            ngx_http_academy_fault(zone, "unshare");
+
             mailbox->nshares--;
             ngx_slab_free_locked(zone->shpool, share);
 

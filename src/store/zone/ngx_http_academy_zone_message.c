@@ -40,7 +40,6 @@ static ngx_http_academy_result_e ngx_http_academy_zone_commit(
     ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
     ngx_http_academy_mailbox_t *dest, ngx_http_academy_mailbox_t *src,
     ngx_http_academy_message_t *message);
-static size_t ngx_http_academy_zone_fit(size_t need);
 static ngx_http_academy_message_t *ngx_http_academy_zone_message_alloc(
     ngx_http_academy_zone_t *zone, size_t size);
 static void ngx_http_academy_zone_message_fill(
@@ -53,7 +52,7 @@ static ngx_http_academy_pending_t *ngx_http_academy_zone_pending_add(
 static void ngx_http_academy_zone_pending_unlink(ngx_http_academy_zone_t *zone,
     ngx_http_academy_pending_t **link);
 static void ngx_http_academy_zone_notify(ngx_http_academy_zone_t *zone,
-    ngx_http_academy_pending_t *pending);
+    ngx_http_academy_pending_t *pending, ngx_http_academy_pending_t **link);
 static u_char *ngx_http_academy_zone_print_id(u_char *p,
     ngx_http_academy_id_t *id, u_char *name, size_t len);
 
@@ -83,6 +82,8 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
         goto done;
     }
 
+    ngx_http_academy_fault(zone, "put allocated");
+
     if (env->json.len <= NGX_HTTP_ACADEMY_COPY) {
         ngx_http_academy_zone_message_fill(message, env->json.data);
 
@@ -92,13 +93,15 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
 
         message->filling = 1;
         message->holder = ngx_pid;
-        ngx_queue_insert_tail(zone->worker->messages, &message->slot);
+        ngx_http_academy_zone_enlist(zone->worker->messages, &message->slot);
 
         ngx_http_academy_zone_unlock(zone);
 
         ngx_http_academy_zone_message_fill(message, env->json.data);
 
         ngx_http_academy_zone_lock(zone);
+
+        ngx_http_academy_fault(zone, "put filled");
 
         ngx_queue_remove(&message->slot);
         message->filling = 0;
@@ -179,6 +182,8 @@ ngx_http_academy_zone_commit(ngx_http_academy_zone_t *zone,
             src->outgoing++;
         }
 
+        ngx_http_academy_fault(zone, "put pending");
+
     } else if (src) {
         link = ngx_http_academy_zone_pending_link(zone, &env->src.id,
                                                   env->tag);
@@ -188,6 +193,8 @@ ngx_http_academy_zone_commit(ngx_http_academy_zone_t *zone,
             ngx_http_academy_zone_pending_unlink(zone, link);
             ngx_slab_free_locked(zone->shpool, pending);
             src->completed++;
+
+            ngx_http_academy_fault(zone, "put answered");
         }
     }
 
@@ -210,7 +217,7 @@ ngx_http_academy_zone_append(ngx_http_academy_zone_t *zone,
     message->mailbox = mailbox;
     message->seq = ++zone->sh->seq;
 
-    ngx_memory_barrier();
+    ngx_http_academy_zone_order();
 
     if (mailbox->head) {
         mailbox->tail->next = message;
@@ -218,6 +225,8 @@ ngx_http_academy_zone_append(ngx_http_academy_zone_t *zone,
     } else {
         mailbox->head = message;
     }
+
+    ngx_http_academy_fault(zone, "append");
 
     mailbox->tail = message;
     mailbox->queued++;
@@ -236,11 +245,15 @@ ngx_http_academy_zone_lease(ngx_http_academy_zone_t *zone,
     message = mailbox->head;
 
     message->holder = ngx_pid;
-    ngx_queue_insert_tail(zone->worker->messages, &message->slot);
+    ngx_http_academy_zone_enlist(zone->worker->messages, &message->slot);
 
-    ngx_memory_barrier();
+    ngx_http_academy_zone_order();
+    ngx_http_academy_fault(zone, "lease listed");
 
     mailbox->head = message->next;
+
+    ngx_http_academy_fault(zone, "lease taken");
+
     mailbox->queued--;
 
     mailbox->heartbeat = ngx_current_msec;
@@ -291,14 +304,18 @@ ngx_http_academy_zone_return(ngx_http_academy_zone_t *zone,
 
         message->next = *link;
 
-        ngx_memory_barrier();
+        ngx_http_academy_zone_order();
 
         *link = message;
+
+        ngx_http_academy_fault(zone, "return linked");
 
         mailbox->queued++;
     }
 
     ngx_queue_remove(&message->slot);
+
+    ngx_http_academy_fault(zone, "return removed");
 
     ngx_http_academy_zone_wake(zone, mailbox);
 
@@ -329,6 +346,8 @@ ngx_http_academy_zone_settle(ngx_http_academy_exchange_t *exchange,
         message->settled = 1;
     }
 
+    ngx_http_academy_fault(zone, "settle marked");
+
     steps = 0;
 
     for (i = 0; i < n; i++) {
@@ -343,10 +362,16 @@ ngx_http_academy_zone_settle(ngx_http_academy_exchange_t *exchange,
             }
 
             message->chunks = chunk->next;
+
+            ngx_http_academy_fault(zone, "settle chunk");
+
             ngx_slab_free_locked(zone->shpool, chunk);
         }
 
         ngx_queue_remove(&message->slot);
+
+        ngx_http_academy_fault(zone, "settle removed");
+
         ngx_http_academy_zone_message_free(zone, message);
     }
 
@@ -377,7 +402,7 @@ ngx_http_academy_zone_give_back(ngx_http_academy_exchange_t *exchange,
 
 /* the slab's size of the next piece of a message of which need bytes remain */
 
-static size_t
+size_t
 ngx_http_academy_zone_fit(size_t need)
 {
     size_t  size;
@@ -407,6 +432,8 @@ ngx_http_academy_zone_message_alloc(ngx_http_academy_zone_t *zone, size_t size)
 
     head = sizeof(ngx_http_academy_message_t);
     n = ngx_http_academy_zone_fit(head + size);
+
+    ngx_http_academy_fault(zone, "slab");
 
     message = ngx_slab_alloc_locked(zone->shpool, n);
     if (message == NULL) {
@@ -550,7 +577,12 @@ ngx_http_academy_zone_pending_add(ngx_http_academy_zone_t *zone,
     }
 
     pending->next = *link;
+
+    ngx_http_academy_zone_order();
+
     *link = pending;
+
+    ngx_http_academy_fault(zone, "pending linked");
 
     ngx_queue_insert_tail(&mailbox->pending, &pending->queue);
     mailbox->npending++;
@@ -567,6 +599,8 @@ ngx_http_academy_zone_pending_unlink(ngx_http_academy_zone_t *zone,
 
     pending = *link;
     *link = pending->next;
+
+    ngx_http_academy_fault(zone, "pending unlinked");
 
     ngx_queue_remove(&pending->queue);
     pending->mailbox->npending--;
@@ -604,7 +638,15 @@ ngx_http_academy_zone_collect(ngx_http_academy_zone_t *zone)
 
         if (mailbox->head) {
             mailbox->tail->next = sh->garbage;
+
+            ngx_http_academy_zone_order();
+            ngx_http_academy_fault(zone, "collect joined");
+
             sh->garbage = mailbox->head;
+
+            ngx_http_academy_zone_order();
+            ngx_http_academy_fault(zone, "collect taken");
+
             mailbox->head = NULL;
             mailbox->queued = 0;
             continue;
@@ -622,31 +664,39 @@ ngx_http_academy_zone_collect(ngx_http_academy_zone_t *zone)
         link = ngx_http_academy_zone_pending_link(zone, &mailbox->id,
                                                   pending->tag);
 
-        ngx_http_academy_zone_pending_unlink(zone, link);
-        ngx_http_academy_zone_notify(zone, pending);
+        ngx_http_academy_zone_notify(zone, pending, link);
     }
 
     return NGX_AGAIN;
 }
 
 
-/* the exchange answers in the place of a terminated mailbox */
+/*
+ * The exchange answers in the place of a terminated mailbox.  The request is
+ * forgotten when its requester has that, not before.
+ */
 
 static void
 ngx_http_academy_zone_notify(ngx_http_academy_zone_t *zone,
-    ngx_http_academy_pending_t *pending)
+    ngx_http_academy_pending_t *pending, ngx_http_academy_pending_t **link)
 {
     ngx_http_academy_mailbox_t  *mailbox;
 
     mailbox = ngx_http_academy_zone_find(zone, &pending->src);
 
     if (mailbox == NULL || mailbox->terminated) {
+        ngx_http_academy_zone_pending_unlink(zone, link);
         ngx_slab_free_locked(zone->shpool, pending);
         return;
     }
 
     pending->message.notice = 1;
+
     ngx_http_academy_zone_append(zone, mailbox, &pending->message);
+
+    ngx_http_academy_fault(zone, "notify");
+
+    ngx_http_academy_zone_pending_unlink(zone, link);
 }
 
 

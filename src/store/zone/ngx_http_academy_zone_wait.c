@@ -45,10 +45,6 @@
 static void ngx_http_academy_zone_deliver(ngx_http_academy_call_t *call);
 static ngx_http_academy_waiting_t *ngx_http_academy_zone_waiting(
     ngx_http_academy_zone_t *zone, ngx_http_academy_mailbox_t *mailbox);
-static ngx_uint_t ngx_http_academy_zone_alive(ngx_http_academy_zone_t *zone,
-    ngx_http_academy_waiting_t *waiting);
-static void ngx_http_academy_zone_ready(ngx_http_academy_zone_t *zone,
-    ngx_http_academy_waiting_t *waiting);
 static void ngx_http_academy_zone_trim(ngx_http_academy_zone_t *zone,
     ngx_http_academy_mailbox_t *mailbox);
 static ngx_queue_t *ngx_http_academy_zone_parked(ngx_http_academy_zone_t *zone,
@@ -122,6 +118,8 @@ ngx_http_academy_zone_get(ngx_http_academy_call_t *call)
         waiting = ngx_http_academy_zone_waiting(zone, mailbox);
 
         if (waiting) {
+            ngx_http_academy_fault(zone, "wait");
+
             waiting->count++;
 
             call->state = NGX_HTTP_ACADEMY_WAITS;
@@ -242,6 +240,9 @@ ngx_http_academy_zone_waiting(ngx_http_academy_zone_t *zone,
         }
 
         vacant->next = mailbox->waiting.next;
+
+        ngx_http_academy_zone_order();
+
         mailbox->waiting.next = vacant;
     }
 
@@ -251,13 +252,16 @@ ngx_http_academy_zone_waiting(ngx_http_academy_zone_t *zone,
     vacant->count = 0;
     vacant->review = 0;
     vacant->woken = 0;
+
+    ngx_http_academy_zone_order();
+
     vacant->used = 1;
 
     return vacant;
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_academy_zone_alive(ngx_http_academy_zone_t *zone,
     ngx_http_academy_waiting_t *waiting)
 {
@@ -361,7 +365,7 @@ ngx_http_academy_zone_wake_all(ngx_http_academy_zone_t *zone,
 }
 
 
-static void
+void
 ngx_http_academy_zone_ready(ngx_http_academy_zone_t *zone,
     ngx_http_academy_waiting_t *waiting)
 {
@@ -379,6 +383,9 @@ ngx_http_academy_zone_ready(ngx_http_academy_zone_t *zone,
     }
 
     waiting->woken = 1;
+
+    ngx_http_academy_fault(zone, "ready");
+
     ngx_queue_insert_tail(&slot->ready, &waiting->ready);
 }
 
@@ -987,6 +994,8 @@ ngx_http_academy_zone_vacate(ngx_http_academy_zone_t *zone,
 
         slot->generation++;
 
+        ngx_http_academy_fault(zone, "vacate");
+
         for (n = 0; n < NGX_HTTP_ACADEMY_STEP; n++) {
 
             if (ngx_queue_empty(&slot->ready)) {
@@ -1116,6 +1125,9 @@ ngx_http_academy_zone_release(ngx_http_academy_zone_t *zone)
 
     if (!ngx_queue_empty(messages)) {
         ngx_queue_add(&zone->sh->lodgers, messages);
+
+        ngx_http_academy_fault(zone, "release");
+
         ngx_queue_init(messages);
     }
 

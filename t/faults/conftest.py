@@ -1,0 +1,6 @@
+"""The words of the exchange are those of t/workers."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workers"))

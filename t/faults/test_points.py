@@ -1,0 +1,217 @@
+"""A worker that dies within a section of the zone's lock, at each place that
+the sources name. Another one puts the zone in order, and then nothing that was
+acknowledged is lost, and as much fits into the zone as before."""
+
+import asyncio
+import json
+import re
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+from academy_nginx import Gone, Refused, Torn, run
+from exchange import IDENTITY, Named, body_of, mailbox, message
+from test_delivery import deafen
+
+SOURCES = Path(__file__).resolve().parents[2] / "src"
+POINTS = sorted({
+    point for source in SOURCES.rglob("*.c")
+    for point in re.findall(r'academy_fault\(zone, "([^"]+)"',
+                            source.read_text())})
+
+LARGE = "x" * 20_000
+
+
+class Stubborn:
+    """Asks until there is an answer: a worker may die under the request."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.client = None
+
+    async def ask(self, method: str, path: str, body: dict):
+        for _ in range(100):
+            try:
+                if self.client is None:
+                    self.client = await Named.open(self.port)
+                return await self.client.request(method, path, body)
+            except (Gone, Torn, Refused, ConnectionError):
+                self.client = None
+        raise AssertionError("no worker answers")
+
+    async def do(self, method: str, path: str, body: dict):
+        answer = await self.ask(method, path, body)
+        assert answer.status == 200, (method, path, answer)
+        return answer
+
+    async def new(self, classes: str = "a.B,a.C") -> str:
+        box = mailbox()
+        await self.do("POST", "/mailbox", {"mailbox": box, "agent": classes})
+        return box
+
+    async def put(self, box: str, body, **more) -> None:
+        await self.do("PUT", "/message", {"message": message(box, body, **more)})
+
+    async def get(self, box: str, timeout: float = 2):
+        answer = await self.ask(
+            "GET", "/message", {"mailbox": box, "timeout": timeout})
+        if answer.status == 408:
+            return None
+        assert answer.status == 200, answer
+        return answer.json()["message"]
+
+    async def terminate(self, box: str) -> None:
+        await self.do("DELETE", "/mailbox", {"mailbox": box})
+
+
+async def fill(ask: Stubborn, box: str, size: int) -> int:
+    """How many messages of a size fit, which are then taken out again."""
+    body = "y" * size
+    count = 0
+    while True:
+        answer = await ask.ask("PUT", "/message", {
+            "message": message(box, body)})
+        if answer.status == 503:
+            break
+        assert answer.status == 200, answer
+        count += 1
+    for _ in range(count):
+        assert await ask.get(box)
+    return count
+
+
+async def capacity(ask: Stubborn, box: str) -> list[int]:
+    """What fits, of several sizes; twice, for the first time settles it."""
+    for _ in range(2):
+        found = [await fill(ask, box, size) for size in (150, 3000, 30_000)]
+    return found
+
+
+async def listen_and_go_deaf(port: int, box: str) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port))
+    body = json.dumps({"mailbox": box}).encode()
+    sock.sendall(b"GET /mailbox/listen HTTP/1.1\r\nHost: x\r\n"
+                 b"X-Client: ada\r\nX-Groups: lab\r\n"
+                 b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+    await asyncio.to_thread(sock.recv, 1000)
+    deafen(sock)
+    return sock
+
+
+async def work(ask: Stubborn) -> None:
+    """All that changes a zone; what was acknowledged must be there after."""
+    box, other = await ask.new(), await ask.new("a.B")
+
+    for n in range(12):
+        await ask.put(box, [n, LARGE if n % 4 == 3 else ""])
+    for n in range(12):
+        text = await ask.get(box)
+        assert text is not None, n
+        came = body_of(text)[0]
+        # It may come again after its receiver's worker has died.
+        if came != n:
+            assert came == n - 1, (came, n)
+            text = await ask.get(box)
+            assert body_of(text)[0] == n
+
+    # Requests: answered by their agent, and by the exchange.
+    for _ in range(3):
+        await ask.put(other, "?", src=box, kind="request")
+    for n in range(3):
+        request = json.loads(await ask.get(other))
+        if n:
+            continue
+        header = request["header"]
+        answer = message(box, "!", src=other)
+        answer = json.loads(answer)
+        answer["header"]["tag"] = header["tag"]
+        await ask.do("PUT", "/message", {"message": json.dumps(answer)})
+        assert body_of(await ask.get(box)) == "!"
+
+    # Somebody waits, on another connection, and is served.
+    waits = Stubborn(ask.port)
+    for n in range(4):
+        waiting = asyncio.create_task(waits.get(box, 5))
+        await asyncio.sleep(0.02)
+        await ask.put(box, ["w", n])
+        text = await waiting
+        assert text is not None and body_of(text)[0] == "w", text
+
+    # What is on its way to somebody who is gone comes back, in order.
+    gone = await listen_and_go_deaf(ask.port, box)
+    for n in range(3):
+        await ask.put(box, ["left", n])
+    gone.close()
+    n = 0
+    while n < 3:
+        body = body_of(await ask.get(box))
+        if body[0] == "left":
+            assert body[1] == n
+            n += 1
+        else:
+            # Acknowledged a moment before its worker died, and not yet gone.
+            assert body == ["w", 3]
+
+    await ask.do("POST", "/mailbox/share", {"mailbox": box, "group_id": "lab"})
+    await ask.do("DELETE", "/mailbox/share",
+                 {"mailbox": box, "group_id": "lab"})
+
+    # The requester is told of each of two requests, once.
+    await ask.put(other, "dropped")
+    await ask.put(other, LARGE)
+    await ask.terminate(other)
+    told = set()
+    while (text := await ask.get(box, 0.3)) is not None:
+        header = json.loads(text)
+        assert header["body"]["kind"] == "academy-error-response"
+        told.add(header["header"]["tag"])
+    assert len(told) == 2, told
+    answer = await ask.do("GET", "/discover",
+                          {"agent": "a.B", "allow_subclasses": False})
+    assert set(answer.json()["agent_ids"].split(",")) >= {
+        json.loads(box)["uid"]}
+    assert json.loads(other)["uid"] not in answer.json()["agent_ids"]
+    await ask.terminate(box)
+    stats = await ask.do("GET", "/mailbox/stats", {"mailbox": box})
+    assert stats.json()["queued"] == 0
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_point(nginx, figures, monkeypatch, point):
+    usual = []
+
+    async def test(server, reload):
+        ask = Stubborn(server.port)
+        box = await ask.new()
+        await work(ask)
+        if reload:
+            sock = await listen_and_go_deaf(server.port, box)
+            await ask.put(box, "on its way")
+            # A reader who is there keeps an old worker; one who is gone not.
+            server.signal(signal.SIGHUP)
+            await asyncio.sleep(0.3)
+            sock.close()
+            assert body_of(await ask.get(box)) == "on its way"
+            await work(ask)
+        usual.append(await capacity(ask, box))
+
+    reload = point in ("release", "vacate")
+    server = nginx(workers=2, zone="2m", location=IDENTITY)
+    run(test(server, reload))
+    server.stop()
+
+    for count in (1, 2):
+        monkeypatch.setenv("ACADEMY_FAULT", f"{point}:{count}")
+        server = nginx(workers=2, zone="2m", location=IDENTITY)
+        server.expect(r"exited on signal 9", r"was locked by",
+                      r"died while it changed zone \"exchange\"")
+        run(test(server, reload))
+        log = server.log()
+        died = len(re.findall("exited on signal 9", log))
+        mended = len(re.findall("died while it changed", log))
+        server.stop()
+        figures(f"died {died}, put in order {mended}, fits {usual[-1]}")
+        assert died == 1 or count == 2
+        assert died == mended
+        assert usual[-1] == usual[0]
