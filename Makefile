@@ -341,19 +341,20 @@ ASAN_ENV := LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 environment = $(if $(filter asan,$(VARIANT)),env $(ASAN_ENV))
 
-# The prefix is laid out as an installation is: nginx.conf, modules/ and the
-# certificate stand in one directory.
+# The prefix is laid out as an installation is: nginx.conf, modules/ and what
+# the configuration says how to make, certificates for example, stand in one
+# directory.
 #
 # $(call prefix,DIR,CONF)
 define prefix
 	mkdir -p $(1)/modules
 	ln -sf $(CURDIR)/$(SO) $(1)/modules/$(MODULE).so
 	ln -sf $(abspath $(2)) $(1)/nginx.conf
-	if grep -q ssl_certificate $(2) && [ ! -e $(1)/cert.pem ]; then
-		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 \
-			-nodes -days 30 -subj /CN=localhost \
-			-addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
-			-keyout $(1)/key.pem -out $(1)/cert.pem 2> /dev/null
+	made=$(1)/.made-$$(basename $(2))
+	if [ ! -e $$made ]; then
+		sed -n 's/^#     //p' $(2) > $$made.sh
+		(cd $(1); sh -e $(CURDIR)/$$made.sh 2> /dev/null)
+		touch $$made
 	fi
 endef
 
@@ -400,6 +401,8 @@ export FOREGROUND
 
 comma := ,
 URL_tls := --cacert build/run/cert.pem https://localhost:8700
+URL_basic := -u ann:secret $(URL_tls)
+URL_mtls := --cert build/run/ann.pem --key build/run/ann-key.pem $(URL_tls)
 URL_reverse-proxy := http://127.0.0.1:8700/exchange
 URL := $(or $(URL_$(basename $(notdir $(CONF)))),http://127.0.0.1:8700)
 
@@ -456,9 +459,9 @@ install: $(SO)
 
 ifeq ($(NGX_SRC),)
 STEPS := check fuzz poison prove prove-asan prove-defer prove-valgrind \
-	client workers workers-asan faults
+	client workers workers-asan auth auth-asan faults
 else
-STEPS := check prove prove-static client workers
+STEPS := check prove prove-static client workers auth
 endif
 
 # what one step may take, in seconds
@@ -472,10 +475,10 @@ PYTEST = build/venv/bin/python -m pytest -q -p no:cacheprovider
 export TEST_NGINX_BINARY = $(abspath $(NGINX))
 
 # valgrind makes everything twenty times slower
-VALGRIND_TESTS ?= t/02-message.t t/03-listen.t t/13-memory.t
+VALGRIND_TESTS ?= t/02-message.t t/03-listen.t t/13-memory.t t/15-token.t
 
 run_check = $(MAKE) --no-print-directory check
-run_fuzz = $(MAKE) --no-print-directory -C t/fuzz replay
+run_fuzz = $(MAKE) --no-print-directory -C t/fuzz replay tokens
 run_poison = $(MAKE) --no-print-directory -C t/fuzz poison
 run_prove = $(PROVE) t/
 run_prove-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PROVE) t/
@@ -486,6 +489,8 @@ run_prove-static = TEST_NGINX_BINARY=$(abspath $(STATIC)) \
 run_client = $(PYTEST) t/client
 run_workers = $(PYTEST) t/workers
 run_workers-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) t/workers
+run_auth = $(PYTEST) t/auth
+run_auth-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) t/auth
 
 run_faults = ACADEMY_MODULE=$(abspath $(call so,faults)) $(PYTEST) t/faults
 

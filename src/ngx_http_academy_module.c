@@ -47,8 +47,6 @@ static char *ngx_http_academy_time(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_academy_size(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-static char *ngx_http_academy_auth(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 static char *ngx_http_academy_allowed(ngx_conf_t *cf, ngx_command_t *cmd,
     char *allowed);
 
@@ -81,6 +79,14 @@ static ngx_http_academy_bounds_t  ngx_http_academy_peer_bounds = {
 
 static ngx_http_academy_bounds_t  ngx_http_academy_message_bounds = {
     1024, 64 * 1024 * 1024, "a size from 1k to 64m"
+};
+
+static ngx_http_academy_auth_bounds_t  ngx_http_academy_leeway_bounds = {
+    0, 3600, "a time up to 1h"
+};
+
+static ngx_http_academy_auth_bounds_t  ngx_http_academy_key_cache_bounds = {
+    1, 86400, "a time from 1s to 1d"
 };
 
 
@@ -137,23 +143,107 @@ static ngx_command_t  ngx_http_academy_commands[] = {
 
     { ngx_string("academy_auth"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_http_academy_auth,
+      ngx_http_academy_auth_mode,
       NGX_HTTP_LOC_CONF_OFFSET,
-      0,
+      offsetof(ngx_http_academy_loc_conf_t, auth),
       NULL },
 
     { ngx_string("academy_client_id"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_set_complex_value_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_academy_loc_conf_t, client_id),
+      offsetof(ngx_http_academy_loc_conf_t, auth.client_id),
       NULL },
 
     { ngx_string("academy_client_groups"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_set_complex_value_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_http_academy_loc_conf_t, client_groups),
+      offsetof(ngx_http_academy_loc_conf_t, auth.client_groups),
+      NULL },
+
+    { ngx_string("academy_claim_set"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_2MORE,
+      ngx_http_academy_claim_set,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, auth),
+      NULL },
+
+    { ngx_string("academy_auth_audience"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_academy_auth_names,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, auth.audiences),
+      NULL },
+
+    { ngx_string("academy_auth_issuer"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_academy_auth_names,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, auth.issuers),
+      NULL },
+
+    { ngx_string("academy_auth_leeway"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_auth_time,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, auth.leeway),
+      &ngx_http_academy_leeway_bounds },
+
+    { ngx_string("academy_auth_cache"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_academy_auth_cache,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, auth),
+      NULL },
+
+    { ngx_string("academy_jwt_key_file"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_auth_key_file,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, auth),
+      NULL },
+
+    { ngx_string("academy_jwt_key_request"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_auth_uri,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, auth.key_request),
+      NULL },
+
+    { ngx_string("academy_jwt_key_cache"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_auth_time,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, auth.key_cache),
+      &ngx_http_academy_key_cache_bounds },
+
+    { ngx_string("academy_jwt_algorithms"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_academy_auth_algorithms,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, auth),
+      NULL },
+
+    { ngx_string("academy_introspection"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_auth_uri,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, auth.introspection),
+      NULL },
+
+    { ngx_string("academy_globus_dependent_tokens"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_auth_uri,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, auth.dependent_tokens),
+      NULL },
+
+    { ngx_string("academy_globus_groups"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_auth_uri,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, auth.globus_groups),
       NULL },
 
     { ngx_string("academy_verify_source"),
@@ -168,7 +258,7 @@ static ngx_command_t  ngx_http_academy_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_academy_module_ctx = {
-    NULL,                                  /* preconfiguration */
+    ngx_http_academy_claims_variables,     /* preconfiguration */
     ngx_http_academy_init,                 /* postconfiguration */
 
     ngx_http_academy_create_main_conf,     /* create main configuration */
@@ -404,33 +494,6 @@ ngx_http_academy_size(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 static char *
-ngx_http_academy_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_academy_loc_conf_t  *alcf = conf;
-
-    ngx_str_t  *value;
-
-    if (alcf->auth != NGX_CONF_UNSET_UINT) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    if (ngx_strcmp(value[1].data, "off") == 0) {
-        alcf->auth = NGX_HTTP_ACADEMY_AUTH_OFF;
-        return NGX_CONF_OK;
-    }
-
-    if (ngx_strcmp(value[1].data, "variables") == 0) {
-        alcf->auth = NGX_HTTP_ACADEMY_AUTH_VARIABLES;
-        return NGX_CONF_OK;
-    }
-
-    return ngx_http_academy_allowed(cf, cmd, "\"off\" or \"variables\"");
-}
-
-
-static char *
 ngx_http_academy_allowed(ngx_conf_t *cf, ngx_command_t *cmd, char *allowed)
 {
     ngx_str_t  *value;
@@ -484,8 +547,6 @@ ngx_http_academy_create_loc_conf(ngx_conf_t *cf)
      *     conf->file = { 0, NULL };
      *     conf->line = 0;
      *     conf->prefix = 0;
-     *     conf->client_id = NULL;
-     *     conf->client_groups = NULL;
      */
 
     conf->listen_timeout = NGX_CONF_UNSET_MSEC;
@@ -493,8 +554,9 @@ ngx_http_academy_create_loc_conf(ngx_conf_t *cf)
     conf->ping_interval = NGX_CONF_UNSET_MSEC;
     conf->peer_timeout = NGX_CONF_UNSET_MSEC;
     conf->retry = NGX_CONF_UNSET_MSEC;
-    conf->auth = NGX_CONF_UNSET_UINT;
     conf->verify_source = NGX_CONF_UNSET;
+
+    ngx_http_academy_auth_create(&conf->auth);
 
     return conf;
 }
@@ -515,16 +577,12 @@ ngx_http_academy_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_msec_value(conf->ping_interval, prev->ping_interval, 15000);
     ngx_conf_merge_msec_value(conf->peer_timeout, prev->peer_timeout, 30000);
     ngx_conf_merge_msec_value(conf->retry, prev->retry, 100);
-    ngx_conf_merge_uint_value(conf->auth, prev->auth,
-                              NGX_HTTP_ACADEMY_AUTH_OFF);
     ngx_conf_merge_value(conf->verify_source, prev->verify_source, 1);
 
-    if (conf->client_id == NULL) {
-        conf->client_id = prev->client_id;
-    }
-
-    if (conf->client_groups == NULL) {
-        conf->client_groups = prev->client_groups;
+    if (ngx_http_academy_auth_merge(cf, &prev->auth, &conf->auth)
+        != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
     }
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
@@ -573,24 +631,10 @@ ngx_http_academy_mount(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
         return NGX_CONF_ERROR;
     }
 
-    if (conf->auth == NGX_HTTP_ACADEMY_AUTH_VARIABLES) {
-
-        if (conf->client_id == NULL) {
-            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                          "\"academy_auth variables\" needs "
-                          "\"academy_client_id\" for the exchange in %V:%ui",
-                          &conf->file, conf->line);
-            return NGX_CONF_ERROR;
-        }
-
-        if (clcf->satisfy == NGX_HTTP_SATISFY_ANY) {
-            ngx_log_error(NGX_LOG_WARN, cf->log, 0,
-                          "with \"satisfy any\" a client may come to the "
-                          "exchange in %V:%ui without having been verified: "
-                          "the value of \"academy_client_id\" must be empty "
-                          "then, which that of $remote_user is not",
-                          &conf->file, conf->line);
-        }
+    if (ngx_http_academy_auth_check(cf, &conf->auth, &conf->file, conf->line)
+        != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
     }
 
     /*
@@ -651,6 +695,13 @@ ngx_http_academy_init(ngx_conf_t *cf)
                            - 1) * sizeof(ngx_http_handler_pt));
 
     *h = ngx_http_academy_access_handler;
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PRECONTENT_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_academy_precontent_handler;
 
     return NGX_OK;
 }

@@ -12,10 +12,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_academy_exchange.h"
-
-
-#define NGX_HTTP_ACADEMY_AUTH_OFF        0
-#define NGX_HTTP_ACADEMY_AUTH_VARIABLES  1
+#include "ngx_http_academy_auth.h"
 
 
 typedef struct {
@@ -37,9 +34,7 @@ typedef struct {
     ngx_msec_t                     retry;
     size_t                         message_size;
 
-    ngx_uint_t                     auth;
-    ngx_http_complex_value_t      *client_id;
-    ngx_http_complex_value_t      *client_groups;
+    ngx_http_academy_auth_conf_t   auth;
     ngx_flag_t                     verify_source;
 } ngx_http_academy_loc_conf_t;
 
@@ -62,6 +57,15 @@ struct ngx_http_academy_ctx_s {
     void                          *wire;          /* of a poll's message */
     ngx_event_handler_pt           handler;       /* of its connection */
 
+    ngx_str_t                      token;
+    ngx_http_academy_identity_t    identity;      /* of the token */
+    json_t                        *claims;        /* of the identity */
+    void                          *cached;        /* the cache's */
+    void                          *provider;      /* of who asks it */
+
+    unsigned                       asking:1;      /* what the token is */
+    unsigned                       verified:1;    /* the token is good */
+    unsigned                       expiring:1;    /* before the timeout */
     unsigned                       identified:1;  /* caller is known */
     unsigned                       pending:1;     /* the call is the store's */
     unsigned                       leased:1;      /* delivery is the poll's */

@@ -494,28 +494,28 @@ location / { academy_exchange x; academy_message_size 1k1; }
 --- config
 location / { academy_exchange x; academy_auth on; }
 --- must_die
---- error_log eval: ::emerg('academy_auth', '"on"', '"off" or "variables"')
+--- error_log eval: ::emerg('academy_auth', '"on"', '"off", "variables", "jwt", "introspection" or "globus"')
 
 
 === TEST 56: academy_auth maybe
 --- config
 location / { academy_exchange x; academy_auth maybe; }
 --- must_die
---- error_log eval: ::emerg('academy_auth', '"maybe"', '"off" or "variables"')
+--- error_log eval: ::emerg('academy_auth', '"maybe"', '"off", "variables", "jwt", "introspection" or "globus"')
 
 
 === TEST 57: academy_auth Variables
 --- config
 location / { academy_exchange x; academy_auth Variables; }
 --- must_die
---- error_log eval: ::emerg('academy_auth', '"Variables"', '"off" or "variables"')
+--- error_log eval: ::emerg('academy_auth', '"Variables"', '"off", "variables", "jwt", "introspection" or "globus"')
 
 
-=== TEST 58: academy_auth globus
+=== TEST 58: academy_auth Globus
 --- config
-location / { academy_exchange x; academy_auth globus; }
+location / { academy_exchange x; academy_auth Globus; }
 --- must_die
---- error_log eval: ::emerg('academy_auth', '"globus"', '"off" or "variables"')
+--- error_log eval: ::emerg('academy_auth', '"Globus"', '"off", "variables", "jwt", "introspection" or "globus"')
 
 
 === TEST 59: academy_verify_source maybe
@@ -658,14 +658,296 @@ location / { academy_exchange x; academy_client_groups $nobody; }
 --- error_log eval: ::emerg('"nobody" variable')
 
 
-=== TEST 79: academy_peer_timeout 61m
+=== TEST 79: academy_auth_leeway 2h
+--- config
+location / { academy_exchange x; academy_auth_leeway 2h; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth_leeway', '"2h"', 'up to 1h')
+
+
+=== TEST 80: academy_auth_leeway -1s
+--- config
+location / { academy_exchange x; academy_auth_leeway -1s; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth_leeway', '"-1s"', 'up to 1h')
+
+
+=== TEST 81: academy_auth_leeway 1ms
+--- config
+location / { academy_exchange x; academy_auth_leeway 1ms; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth_leeway', '"1ms"', 'up to 1h')
+
+
+=== TEST 82: academy_jwt_key_cache 0
+--- config
+location / { academy_exchange x; academy_jwt_key_cache 0; }
+--- must_die
+--- error_log eval: ::emerg('academy_jwt_key_cache', '"0"', 'from 1s to 1d')
+
+
+=== TEST 83: academy_jwt_key_cache 2d
+--- config
+location / { academy_exchange x; academy_jwt_key_cache 2d; }
+--- must_die
+--- error_log eval: ::emerg('academy_jwt_key_cache', '"2d"', 'from 1s to 1d')
+
+
+=== TEST 84: academy_auth_cache 0
+--- config
+location / { academy_exchange x; academy_auth_cache 0; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth_cache', '"0"', 'from 1s to 1d, or "off"')
+
+
+=== TEST 85: academy_auth_cache on
+--- config
+location / { academy_exchange x; academy_auth_cache on; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth_cache', '"on"', 'from 1s to 1d, or "off"')
+
+
+=== TEST 86: academy_auth_cache 1m 4m
+--- config
+location / { academy_exchange x; academy_auth_cache 1m 4m; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth_cache', '"4m"', 'size=size')
+
+
+=== TEST 87: academy_auth_cache 1m size=1k
+--- config
+location / { academy_exchange x; academy_auth_cache 1m size=1k; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth_cache', '"size=1k"', 'from 256k to 1g')
+
+
+=== TEST 88: academy_auth_cache 1m size=many
+--- config
+location / { academy_exchange x; academy_auth_cache 1m size=many; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth_cache', '"size=many"', 'from 256k to 1g')
+
+
+=== TEST 89: academy_auth_cache off size=1m
+--- config
+location / { academy_exchange x; academy_auth_cache off size=1m; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth_cache', '"off"', 'from 1s to 1d')
+
+
+=== TEST 90: academy_jwt_algorithms none
+--- config
+location / { academy_exchange x; academy_jwt_algorithms none; }
+--- must_die
+--- error_log eval: ::emerg('academy_jwt_algorithms', '"none"', 'one or more of RS256')
+
+
+=== TEST 91: academy_jwt_algorithms RS256 rs384
+--- config
+location / { academy_exchange x; academy_jwt_algorithms RS256 rs384; }
+--- must_die
+--- error_log eval: ::emerg('academy_jwt_algorithms', '"rs384"', 'one or more of RS256')
+
+
+=== TEST 92: academy_auth_audience ''
+--- config
+location / { academy_exchange x; academy_auth_audience ""; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth_audience', '""', 'none of them empty')
+
+
+=== TEST 93: academy_auth_issuer a ''
+--- config
+location / { academy_exchange x; academy_auth_issuer a ""; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth_issuer', '""', 'none of them empty')
+
+
+=== TEST 94: academy_jwt_key_file nowhere
+--- config
+location / { academy_exchange x; academy_jwt_key_file nowhere; }
+--- must_die
+--- error_log eval: ::emerg('nowhere', 'failed')
+
+
+=== TEST 95: academy_jwt_key_file .
+--- config
+location / { academy_exchange x; academy_jwt_key_file .; }
+--- must_die
+--- error_log eval: ::emerg('academy_jwt_key_file', 'file of 1 byte to 1m')
+
+
+=== TEST 96: academy_jwt_key_file ''
+--- config
+location / { academy_exchange x; academy_jwt_key_file ""; }
+--- must_die
+--- error_log eval: ::emerg('academy_jwt_key_file', '""', 'the name of a file')
+
+
+=== TEST 97: academy_jwt_key_request http://x/
+--- config
+location / { academy_exchange x; academy_jwt_key_request http://x/; }
+--- must_die
+--- error_log eval: ::emerg('academy_jwt_key_request', '"http://x/"', 'begins with "/"')
+
+
+=== TEST 98: academy_introspection x
+--- config
+location / { academy_exchange x; academy_introspection x; }
+--- must_die
+--- error_log eval: ::emerg('academy_introspection', '"x"', 'begins with "/"')
+
+
+=== TEST 99: academy_introspection /x?y=z
+--- config
+location / { academy_exchange x; academy_introspection /x?y=z; }
+--- must_die
+--- error_log eval: ::emerg('academy_introspection', '"/x?y=z"', 'no arguments')
+
+
+=== TEST 100: academy_globus_groups ''
+--- config
+location / { academy_exchange x; academy_globus_groups ""; }
+--- must_die
+--- error_log eval: ::emerg('academy_globus_groups', '""', 'begins with "/"')
+
+
+=== TEST 101: academy_claim_set x y
+--- config
+location / { academy_exchange x; academy_claim_set x y; }
+--- must_die
+--- error_log eval: ::emerg('academy_claim_set', '"x"', 'the name of a variable')
+
+
+=== TEST 102: academy_claim_set $ y
+--- config
+location / { academy_exchange x; academy_claim_set $ y; }
+--- must_die
+--- error_log eval: ::emerg('academy_claim_set', '"$"', 'the name of a variable')
+
+
+=== TEST 103: academy_claim_set $x y ''
+--- config
+location / { academy_exchange x; academy_claim_set $x y ""; }
+--- must_die
+--- error_log eval: ::emerg('academy_claim_set', '""', 'the name of a claim')
+
+
+=== TEST 104: academy_claim_set $host y
+--- config
+location / { academy_exchange x; academy_claim_set $host y; }
+--- must_die
+--- error_log eval: ::emerg('host')
+
+
+=== TEST 105: academy_claim_set $x
+--- config
+location / { academy_exchange x; academy_claim_set $x; }
+--- must_die
+--- error_log eval: ::emerg('academy_claim_set', 'invalid number of arguments')
+
+
+=== TEST 106: academy_auth_audience twice
+--- config
+location / { academy_exchange x; academy_auth_audience a; academy_auth_audience a; }
+--- must_die
+--- error_log eval: ::emerg('"academy_auth_audience" directive is duplicate')
+
+
+=== TEST 107: academy_auth_issuer twice
+--- config
+location / { academy_exchange x; academy_auth_issuer a; academy_auth_issuer a; }
+--- must_die
+--- error_log eval: ::emerg('"academy_auth_issuer" directive is duplicate')
+
+
+=== TEST 108: academy_auth_leeway twice
+--- config
+location / { academy_exchange x; academy_auth_leeway 1s; academy_auth_leeway 1s; }
+--- must_die
+--- error_log eval: ::emerg('"academy_auth_leeway" directive is duplicate')
+
+
+=== TEST 109: academy_auth_cache twice
+--- config
+location / { academy_exchange x; academy_auth_cache 1m; academy_auth_cache 1m; }
+--- must_die
+--- error_log eval: ::emerg('"academy_auth_cache" directive is duplicate')
+
+
+=== TEST 110: academy_jwt_algorithms twice
+--- config
+location / { academy_exchange x; academy_jwt_algorithms ES256; academy_jwt_algorithms ES256; }
+--- must_die
+--- error_log eval: ::emerg('"academy_jwt_algorithms" directive is duplicate')
+
+
+=== TEST 111: academy_jwt_key_request twice
+--- config
+location / { academy_exchange x; academy_jwt_key_request /a; academy_jwt_key_request /a; }
+--- must_die
+--- error_log eval: ::emerg('"academy_jwt_key_request" directive is duplicate')
+
+
+=== TEST 112: academy_introspection twice
+--- config
+location / { academy_exchange x; academy_introspection /a; academy_introspection /a; }
+--- must_die
+--- error_log eval: ::emerg('"academy_introspection" directive is duplicate')
+
+
+=== TEST 113: academy_auth jwt without keys
+--- config
+location / { academy_exchange x; academy_auth jwt; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth jwt', 'academy_jwt_key_file')
+
+
+=== TEST 114: academy_auth introspection without a location
+--- config
+location / { academy_exchange x; academy_auth introspection; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth introspection', 'academy_introspection')
+
+
+=== TEST 115: academy_auth globus without academy_globus_dependent_tokens
+--- config
+location / { academy_exchange x; academy_auth globus;  }
+--- must_die
+--- error_log eval: ::emerg('academy_auth globus', 'academy_globus_dependent_tokens')
+
+
+=== TEST 116: academy_auth globus without academy_globus_groups
+--- config
+location / { academy_exchange x; academy_auth globus; academy_globus_dependent_tokens /a; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth globus', 'academy_globus_groups')
+
+
+=== TEST 117: academy_auth globus without academy_introspection
+--- config
+location / { academy_exchange x; academy_auth globus; academy_globus_dependent_tokens /a; academy_globus_groups /b; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth globus', 'academy_introspection')
+
+
+=== TEST 118: what is needed may be said further out, and where there is no exchange nothing is
+--- config
+academy_auth jwt;
+location / { return 404; }
+--- request
+GET /none
+--- error_code: 404
+
+
+=== TEST 119: academy_peer_timeout 61m
 --- config
 location / { academy_exchange x; academy_peer_timeout 61m; }
 --- must_die
 --- error_log eval: ::emerg('academy_peer_timeout', '"61m"', 'up to 1h, or 0')
 
 
-=== TEST 80: academy_peer_timeout soon
+=== TEST 120: academy_peer_timeout soon
 --- config
 location / { academy_exchange x; academy_peer_timeout soon; }
 --- must_die

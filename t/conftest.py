@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE / "lib"))
+sys.path[:0] = [str(HERE / "lib"), str(HERE / "auth")]
+sys.path.append(str(HERE / "workers"))
 
 from academy_nginx import PATIENCE, Nginx  # noqa: E402
 
@@ -25,7 +26,7 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.parent.name in ("client", "workers", "faults"):
+        if item.path.parent.name in ("auth", "client", "workers", "faults"):
             item.add_marker(pytest.mark.timeout(120 * PATIENCE))
 
 

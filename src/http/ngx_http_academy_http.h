@@ -116,13 +116,18 @@ ngx_int_t ngx_http_academy_answer_listen(ngx_http_request_t *r,
 /* ngx_http_academy_access.c */
 
 ngx_int_t ngx_http_academy_access_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_academy_precontent_handler(ngx_http_request_t *r);
 
 /* NGX_OK, with ctx->caller known; NGX_DECLINED: no id; or NGX_ERROR */
 ngx_int_t ngx_http_academy_identify(ngx_http_request_t *r,
     ngx_http_academy_ctx_t *ctx);
 
-/* answers 401 */
+/* answers 401, and 403 for a token that is not valid any more */
 ngx_int_t ngx_http_academy_unauthorized(ngx_http_request_t *r);
+ngx_int_t ngx_http_academy_invalid(ngx_http_request_t *r);
+
+/* how long the caller's token is valid; without an end, for many days */
+ngx_msec_t ngx_http_academy_token_left(ngx_http_academy_ctx_t *ctx);
 
 
 #endif /* _NGX_HTTP_ACADEMY_HTTP_H_INCLUDED_ */

@@ -28,9 +28,17 @@ static void ngx_http_academy_poll_cleanup(void *data);
 ngx_int_t
 ngx_http_academy_poll_timer(ngx_http_request_t *r)
 {
+    ngx_msec_t               left;
     ngx_http_academy_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
+
+    left = ngx_http_academy_token_left(ctx);
+
+    if (left <= ctx->timeout) {
+        ctx->timeout = left;
+        ctx->expiring = 1;
+    }
 
     ctx->timer = ngx_pcalloc(r->pool, sizeof(ngx_event_t));
     if (ctx->timer == NULL) {
@@ -51,6 +59,7 @@ ngx_http_academy_poll_timer(ngx_http_request_t *r)
 static void
 ngx_http_academy_poll_timeout(ngx_event_t *ev)
 {
+    ngx_int_t                rc;
     ngx_connection_t        *c;
     ngx_http_request_t      *r;
     ngx_http_academy_ctx_t  *ctx;
@@ -66,7 +75,10 @@ ngx_http_academy_poll_timeout(ngx_event_t *ev)
     ctx->pending = 0;
     ctx->call.exchange->store->cancel(&ctx->call);
 
-    ngx_http_finalize_request(r, ngx_http_academy_answer_timeout(r));
+    rc = ctx->expiring ? ngx_http_academy_invalid(r)
+                       : ngx_http_academy_answer_timeout(r);
+
+    ngx_http_finalize_request(r, rc);
 
     ngx_http_run_posted_requests(c);
 }

@@ -325,7 +325,7 @@ ngx_http_academy_body_handler(ngx_http_request_t *r)
     call->done = ngx_http_academy_call_handler;
     call->data = r;
     call->verify_source = alcf->verify_source
-                          && alcf->auth != NGX_HTTP_ACADEMY_AUTH_OFF;
+                          && alcf->auth.mode != NGX_HTTP_ACADEMY_AUTH_OFF;
 
     op = *(ngx_http_academy_op_pt *) ((u_char *) alcf->exchange->store
                                       + ctx->route->op);

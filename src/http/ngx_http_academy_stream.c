@@ -177,6 +177,7 @@ ngx_http_academy_stream_create(ngx_http_request_t *r)
     s->request = r;
 
     s->timeout = ctx->timeout;
+    s->expires = ngx_current_msec + ngx_http_academy_token_left(ctx);
     s->ping_interval = alcf->ping_interval;
     s->peer_timeout = alcf->peer_timeout;
     s->send_timeout = clcf->send_timeout;
@@ -305,6 +306,7 @@ ngx_http_academy_stream_event_handler(ngx_event_t *ev)
 static void
 ngx_http_academy_stream_begin(ngx_http_academy_stream_t *s)
 {
+    ngx_msec_int_t       left;
     ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
@@ -341,9 +343,14 @@ ngx_http_academy_stream_begin(ngx_http_academy_stream_t *s)
     s->deadline = ngx_current_msec + s->timeout;
     s->ping = ngx_current_msec + s->ping_interval;
 
-    ngx_add_timer(&s->event, s->ping_interval
-                             ? ngx_min(s->timeout, s->ping_interval)
-                             : s->timeout);
+    left = (ngx_msec_int_t) (s->expires - ngx_current_msec);
+    left = ngx_max(ngx_min(left, (ngx_msec_int_t) s->timeout), 0);
+
+    if (s->ping_interval) {
+        left = ngx_min(left, (ngx_msec_int_t) s->ping_interval);
+    }
+
+    ngx_add_timer(&s->event, (ngx_msec_t) left);
 
     if (ngx_http_academy_stream_leave(s) == NGX_ERROR) {
         ngx_http_academy_stream_end(s, NGX_ERROR);
@@ -562,7 +569,19 @@ ngx_http_academy_stream_run(ngx_http_academy_stream_t *s)
 static void
 ngx_http_academy_stream_timer(ngx_http_academy_stream_t *s)
 {
-    ngx_msec_int_t  left, ping;
+    ngx_msec_int_t  left, ping, expires;
+
+    expires = (ngx_msec_int_t) (s->expires - ngx_current_msec);
+
+    if (expires <= 0) {
+        ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
+                      "event stream ends with its client's token");
+
+        /* half an event is no clean end, but the only one there is */
+
+        ngx_http_academy_stream_end(s, s->batch ? NGX_ERROR : NGX_OK);
+        return;
+    }
 
     if (s->draining) {
         ngx_http_academy_stream_close(s);
@@ -599,6 +618,8 @@ ngx_http_academy_stream_timer(ngx_http_academy_stream_t *s)
 
         left = ngx_min(left, ping);
     }
+
+    left = ngx_min(left, expires);
 
     ngx_add_timer(&s->event, (ngx_msec_t) left);
 }

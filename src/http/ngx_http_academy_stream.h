@@ -51,6 +51,7 @@ typedef struct {
     ngx_msec_t                     peer_timeout;
     ngx_msec_t                     send_timeout;
     ngx_msec_t                     deadline;
+    ngx_msec_t                     expires;   /* of the caller's token */
     ngx_msec_t                     ping;
 
     ngx_http_academy_batch_t      *batch;     /* not yet all written */

@@ -34,6 +34,7 @@
 options_t  opt = {
     .addr = "127.0.0.1",
     .base = "",
+    .header = "",
     .target = "/plain",
     .port = 8700,
     .conns = 1,
@@ -60,6 +61,7 @@ static const char  head_fmt[] =
     "User-Agent: Python/3.11 aiohttp/3.14.5\r\n"
     "Content-Length: %zu\r\n"
     "Content-Type: application/json\r\n"
+    "%s%s"
     "\r\n"
     "%s";
 
@@ -97,7 +99,8 @@ request_make(request_t *req, const char *method, const char *target,
     va_end(args);
 
     n = asprintf(&req->bytes, head_fmt, method, opt.base, target, opt.addr,
-                 opt.port, accept, strlen(body), body);
+                 opt.port, accept, strlen(body), opt.header,
+                 *opt.header ? "\r\n" : "", body);
     if (n == -1) {
         die("memory");
     }
@@ -802,7 +805,8 @@ usage(void)
         "  -s seconds, -w seconds to warm up,\n"
         "  -c operations, -u microseconds between them, -S seed of the ids,\n"
         "  -P pid whose CPU time is counted, -i steps on standard input,\n"
-        "  -v figures for each connection, -t target of idle\n");
+        "  -v figures for each connection, -t target of idle,\n"
+        "  -H a header for each request\n");
     exit(2);
 }
 
@@ -821,7 +825,7 @@ main(int argc, char **argv)
     opt.mode = argv[1];
     optind = 2;
 
-    while ((c = getopt(argc, argv, "a:p:b:n:N:s:w:c:u:S:P:f:t:iv")) != -1) {
+    while ((c = getopt(argc, argv, "a:p:b:n:N:s:w:c:u:S:P:f:t:H:iv")) != -1) {
         switch (c) {
         case 'a': opt.addr = optarg; break;
         case 'p': opt.port = atoi(optarg); break;
@@ -834,6 +838,7 @@ main(int argc, char **argv)
         case 'u': opt.pause = atoi(optarg); break;
         case 'S': opt.seed = strtoul(optarg, NULL, 0); break;
         case 't': opt.target = optarg; break;
+        case 'H': opt.header = optarg; break;
         case 'i': opt.steps = 1; break;
         case 'v': opt.each = 1; break;
 

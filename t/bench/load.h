@@ -87,6 +87,7 @@ typedef struct {
     const char  *addr;
     const char  *base;
     const char  *target;
+    const char  *header;
     const char  *files[MAX_FILES];
     int          nfiles;
     int          pids[MAX_PIDS];

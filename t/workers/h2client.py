@@ -71,6 +71,7 @@ class Http2:
         # No stream has to wait for another one.
         self.h2.increment_flow_control_window(1 << 28)
         self.streams: dict[int, Stream] = {}
+        self.headers: list[tuple[str, str]] = []    # of each request
         self.goaway = False
         self._flush()
         self._task = asyncio.create_task(self._read())
@@ -96,7 +97,7 @@ class Http2:
         self.streams[number] = stream = Stream(number, deaf)
         self.h2.send_headers(number, [
             (":method", method), (":path", path), (":scheme", "http"),
-            (":authority", "localhost")])
+            (":authority", "localhost"), *self.headers])
         data = json.dumps(body).encode()
         size = self.h2.max_outbound_frame_size
         assert len(data) <= self.h2.local_flow_control_window(number)

@@ -1,0 +1,239 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+#ifndef _NGX_HTTP_ACADEMY_AUTH_H_INCLUDED_
+#define _NGX_HTTP_ACADEMY_AUTH_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include <jansson.h>
+
+
+/* how an exchange learns who is calling; from JWT on, by bearer tokens */
+
+#define NGX_HTTP_ACADEMY_AUTH_OFF            0
+#define NGX_HTTP_ACADEMY_AUTH_VARIABLES      1
+#define NGX_HTTP_ACADEMY_AUTH_JWT            2
+#define NGX_HTTP_ACADEMY_AUTH_INTROSPECTION  3
+#define NGX_HTTP_ACADEMY_AUTH_GLOBUS         4
+
+/* bytes of a token at the most */
+
+#define NGX_HTTP_ACADEMY_MAX_TOKEN           16384
+
+/* the length of a digest of settings or tokens: SHA-256 */
+
+#define NGX_HTTP_ACADEMY_DIGEST_LEN          32
+
+/* of the zone that what was found is kept in; bytes */
+
+#define NGX_HTTP_ACADEMY_AUTH_CACHE          (4 * 1024 * 1024)
+#define NGX_HTTP_ACADEMY_MIN_AUTH_CACHE      (256 * 1024)
+#define NGX_HTTP_ACADEMY_MAX_AUTH_CACHE      (1024 * 1024 * 1024)
+
+
+/* of a directive's time, and how they are told */
+
+typedef struct {
+    time_t                     min;
+    time_t                     max;
+    char                      *allowed;
+} ngx_http_academy_auth_bounds_t;
+
+
+typedef struct ngx_http_academy_keys_s  ngx_http_academy_keys_t;
+
+
+/* what a location says of who is calling */
+
+typedef struct {
+    ngx_uint_t                 mode;
+    ngx_http_complex_value_t  *client_id;         /* NULL: the default */
+    ngx_http_complex_value_t  *client_groups;
+    ngx_array_t               *claim_sets;
+
+    ngx_array_t               *audiences;         /* of ngx_str_t, or NULL */
+    ngx_array_t               *issuers;           /* of ngx_str_t, or NULL */
+    time_t                     leeway;            /* s */
+
+    ngx_http_academy_keys_t   *keys;              /* of files, or NULL */
+    ngx_str_t                  key_request;       /* a URI, as all below */
+    time_t                     key_cache;         /* s */
+    ngx_uint_t                 algorithms;        /* a bit each */
+
+    ngx_str_t                  introspection;
+    ngx_str_t                  dependent_tokens;
+    ngx_str_t                  globus_groups;
+
+    time_t                     cache;             /* s; 0: off */
+    size_t                     cache_size;        /* 0: not said */
+    ngx_shm_zone_t            *cache_zone;
+
+    /*
+     * of all of the above that decides what a token is worth, keys in files
+     * included; what is cached for one location serves only its equals
+     */
+    u_char                     digest[NGX_HTTP_ACADEMY_DIGEST_LEN];
+} ngx_http_academy_auth_conf_t;
+
+
+/*
+ * What a token was found to be.  The strings are in the pool of the request
+ * that asked.
+ */
+
+typedef struct {
+    ngx_uint_t                 status;    /* NGX_HTTP_OK, NGX_HTTP_FORBIDDEN,
+                                             NGX_HTTP_SERVICE_UNAVAILABLE */
+    time_t                     expires;   /* Unix time; 0: not said */
+    ngx_str_t                  id;        /* of the client, by default */
+    ngx_str_t                  groups;    /* of Globus, comma-joined */
+    ngx_str_t                  claims;    /* the text of a JSON object */
+    char                      *reason;    /* of a refusal, for the log */
+} ngx_http_academy_identity_t;
+
+
+/* ngx_http_academy_auth_conf.c */
+
+void ngx_http_academy_auth_create(ngx_http_academy_auth_conf_t *acf);
+char *ngx_http_academy_auth_merge(ngx_conf_t *cf,
+    ngx_http_academy_auth_conf_t *prev, ngx_http_academy_auth_conf_t *conf);
+
+/* that all is there which the exchange mounted in file:line needs */
+char *ngx_http_academy_auth_check(ngx_conf_t *cf,
+    ngx_http_academy_auth_conf_t *acf, ngx_str_t *file, ngx_uint_t line);
+
+/* setters; an ngx_http_academy_auth_conf_t is at cmd->offset of conf */
+char *ngx_http_academy_auth_mode(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_academy_auth_names(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_academy_auth_uri(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_academy_auth_time(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_academy_auth_algorithms(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_academy_auth_cache(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_academy_auth_key_file(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/* says what a directive's value must be, and returns NGX_CONF_ERROR */
+char *ngx_http_academy_auth_allowed(ngx_conf_t *cf, ngx_command_t *cmd,
+    ngx_str_t *value, char *allowed);
+
+
+/* ngx_http_academy_bearer.c */
+
+/*
+ * The token of the one Authorization header, in the request: NGX_OK;
+ * NGX_DECLINED: none came; NGX_ABORT: malformed, doubled, another scheme.
+ */
+ngx_int_t ngx_http_academy_bearer(ngx_http_request_t *r, ngx_str_t *token);
+
+/*
+ * Whether it is written as a token may be: NGX_OK or NGX_ABORT.  One that was
+ * found good before need not be looked through again.
+ */
+ngx_int_t ngx_http_academy_bearer_check(ngx_str_t *token);
+
+
+/* ngx_http_academy_jwk.c: sets of keys belong to the pool that they are in */
+
+/*
+ * Of the text of a JWKS: what is in it and not understood, or not meant for
+ * signatures, is left out.  NULL without memory, or if it is no JWKS, which is
+ * logged; "strict" refuses weak keys as well, else they too are left out.
+ */
+ngx_http_academy_keys_t *ngx_http_academy_jwks_parse(ngx_pool_t *pool,
+    ngx_str_t *text, ngx_uint_t strict, ngx_log_t *log);
+
+
+/* ngx_http_academy_jwt.c */
+
+/*
+ * NGX_OK: identity says what the token is worth.  NGX_DECLINED: it may be
+ * good, but no key of this set has its "kid", which is in the request's pool
+ * then and empty if it has none.  NGX_ERROR: no memory.
+ */
+ngx_int_t ngx_http_academy_jwt_verify(ngx_http_request_t *r,
+    ngx_http_academy_auth_conf_t *acf, ngx_str_t *token,
+    ngx_http_academy_keys_t *keys, ngx_http_academy_identity_t *identity,
+    ngx_str_t *kid);
+
+
+/* ngx_http_academy_claims.c */
+
+/*
+ * exp, nbf, aud and iss of a token that is else found good, and the client's
+ * id: fills identity but for claims and groups.  NGX_OK, or NGX_ERROR without
+ * memory.
+ */
+ngx_int_t ngx_http_academy_claims_check(ngx_http_request_t *r,
+    ngx_http_academy_auth_conf_t *acf, json_t *claims,
+    ngx_http_academy_identity_t *identity);
+
+/* a refusal: status and reason of identity; returns NGX_OK */
+ngx_int_t ngx_http_academy_identity_refuse(
+    ngx_http_academy_identity_t *identity, ngx_uint_t status, char *reason);
+
+/* adds $academy_claim_ */
+ngx_int_t ngx_http_academy_claims_variables(ngx_conf_t *cf);
+
+/* setter of academy_claim_set, as the ones above */
+char *ngx_http_academy_claim_set(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
+/*
+ * ngx_http_academy_auth_cache.c: what tokens were found to be, for all workers
+ *
+ * NGX_OK: identity is what was found; NGX_AGAIN: somebody asks, the request is
+ * parked and its phases run again; NGX_DECLINED: this request is the one who
+ * asks (with JWT, whoever asks: then nobody waits); NGX_ERROR.
+ */
+ngx_int_t ngx_http_academy_auth_cache_get(ngx_http_request_t *r,
+    ngx_http_academy_auth_conf_t *acf, ngx_str_t *token,
+    ngx_http_academy_identity_t *identity);
+
+/* ends the asking, and wakes all who wait, in all workers */
+void ngx_http_academy_auth_cache_put(ngx_http_request_t *r,
+    ngx_http_academy_auth_conf_t *acf,
+    ngx_http_academy_identity_t *identity);
+
+/* the zone of acf, at the end of its check */
+char *ngx_http_academy_auth_cache_zone(ngx_conf_t *cf,
+    ngx_http_academy_auth_conf_t *acf);
+
+
+/* ngx_http_academy_introspect.c, ngx_http_academy_globus.c */
+
+/* NGX_AGAIN while subrequests run; NGX_OK: identity; NGX_ERROR */
+ngx_int_t ngx_http_academy_introspect(ngx_http_request_t *r,
+    ngx_http_academy_auth_conf_t *acf, ngx_str_t *token,
+    ngx_http_academy_identity_t *identity);
+ngx_int_t ngx_http_academy_globus(ngx_http_request_t *r,
+    ngx_http_academy_auth_conf_t *acf, ngx_str_t *token,
+    ngx_http_academy_identity_t *identity);
+
+
+/* ngx_http_academy_jwt_keys.c */
+
+/*
+ * The keys of academy_jwt_key_request, to be used before the next event.
+ * NGX_OK: keys; NGX_AGAIN while they are fetched; NGX_DECLINED: there are none
+ * to be had now, which is 503; NGX_ERROR.  A kid that they do not have is
+ * reason to fetch, an empty one is not.
+ */
+ngx_int_t ngx_http_academy_jwt_keys(ngx_http_request_t *r,
+    ngx_http_academy_auth_conf_t *acf, ngx_str_t *kid,
+    ngx_http_academy_keys_t **keys);
+
+
+#endif /* _NGX_HTTP_ACADEMY_AUTH_H_INCLUDED_ */
