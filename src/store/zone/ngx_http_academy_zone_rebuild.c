@@ -46,6 +46,13 @@ static void ngx_http_academy_zone_rebuild_class(ngx_http_academy_zone_t *zone,
 static ngx_uint_t ngx_http_academy_zone_is_member(
     ngx_http_academy_zone_t *zone, ngx_http_academy_mailbox_t *mailbox,
     ngx_http_academy_place_t *place);
+static void ngx_http_academy_zone_rebuild_leases(
+    ngx_http_academy_zone_t *zone);
+
+
+/* messages that the process had in hand and that return at once, at most */
+
+#define NGX_HTTP_ACADEMY_LEASES  (64 * NGX_HTTP_ACADEMY_STEP)
 
 
 void
@@ -114,6 +121,8 @@ ngx_http_academy_zone_rebuild(ngx_http_academy_zone_t *zone)
             ngx_http_academy_zone_rebuild_waiting(zone, mailbox);
         }
     }
+
+    ngx_http_academy_zone_rebuild_leases(zone);
 
     if (!ngx_queue_empty(&sh->closing) || sh->garbage) {
         ngx_post_event(&zone->worker->collect, &ngx_posted_next_events);
@@ -464,4 +473,42 @@ ngx_http_academy_zone_is_member(ngx_http_academy_zone_t *zone,
     }
 
     return 0;
+}
+
+
+/*
+ * nginx has freed the lock, so the process is gone.  What it had in hand
+ * returns before anybody can take what is newer; of very much a part, and the
+ * rest when its slot is vacated.
+ */
+
+static void
+ngx_http_academy_zone_rebuild_leases(ngx_http_academy_zone_t *zone)
+{
+    ngx_uint_t                   i, n;
+    ngx_queue_t                 *q, *next, *list;
+    ngx_http_academy_message_t  *message, *last;
+    ngx_http_academy_zone_sh_t  *sh;
+
+    sh = zone->sh;
+    n = 0;
+    last = NULL;
+
+    for (i = 0; i <= sh->nslots; i++) {
+
+        list = (i < sh->nslots) ? &sh->slots[i].messages : &sh->lodgers;
+
+        for (q = ngx_queue_head(list);
+             q != ngx_queue_sentinel(list) && n < NGX_HTTP_ACADEMY_LEASES;
+             q = next)
+        {
+            next = ngx_queue_next(q);
+            message = ngx_queue_data(q, ngx_http_academy_message_t, slot);
+
+            if (message->holder == sh->busy) {
+                last = ngx_http_academy_zone_return(zone, message, last);
+                n++;
+            }
+        }
+    }
 }
