@@ -47,6 +47,8 @@ static char *ngx_http_academy_time(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_academy_size(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_academy_number(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static char *ngx_http_academy_allowed(ngx_conf_t *cf, ngx_command_t *cmd,
     char *allowed);
 
@@ -79,6 +81,14 @@ static ngx_http_academy_bounds_t  ngx_http_academy_peer_bounds = {
 
 static ngx_http_academy_bounds_t  ngx_http_academy_message_bounds = {
     1024, 64 * 1024 * 1024, "a size from 1k to 64m"
+};
+
+static ngx_http_academy_bounds_t  ngx_http_academy_bytes_bounds = {
+    0, NGX_MAX_INT_T_VALUE, "a size, or 0 for no bound"
+};
+
+static ngx_http_academy_bounds_t  ngx_http_academy_number_bounds = {
+    0, NGX_MAX_INT_T_VALUE, "a number, or 0 for no bound"
 };
 
 static ngx_http_academy_auth_bounds_t  ngx_http_academy_leeway_bounds = {
@@ -119,6 +129,27 @@ static ngx_command_t  ngx_http_academy_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_academy_loc_conf_t, message_size),
       &ngx_http_academy_message_bounds },
+
+    { ngx_string("academy_mailbox_messages"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_number,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, mailbox_messages),
+      &ngx_http_academy_number_bounds },
+
+    { ngx_string("academy_mailbox_bytes"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_size,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, mailbox_bytes),
+      &ngx_http_academy_bytes_bounds },
+
+    { ngx_string("academy_client_mailboxes"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_number,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, client_mailboxes),
+      &ngx_http_academy_number_bounds },
 
     { ngx_string("academy_ping_interval"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -479,12 +510,45 @@ ngx_http_academy_size(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return ngx_http_academy_allowed(cf, cmd, bounds->allowed);
     }
 
-    if (value > NGX_HTTP_ACADEMY_CLIENT_SIZE) {
+    if (bounds == &ngx_http_academy_message_bounds
+        && value > NGX_HTTP_ACADEMY_CLIENT_SIZE)
+    {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
                            "value \"%V\" of \"%V\" is above 512k, where the "
                            "event stream reader of the Python client ends: "
                            "its agents cannot receive longer messages",
                            &args[1], &cmd->name);
+    }
+
+    *field = (size_t) value;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_academy_number(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char  *p = conf;
+
+    size_t                     *field;
+    ngx_int_t                   value;
+    ngx_str_t                  *args;
+    ngx_http_academy_bounds_t  *bounds;
+
+    field = (size_t *) (p + cmd->offset);
+
+    if (*field != NGX_CONF_UNSET_SIZE) {
+        return "is duplicate";
+    }
+
+    args = cf->args->elts;
+    bounds = cmd->post;
+
+    value = ngx_atoi(args[1].data, args[1].len);
+
+    if (value == NGX_ERROR || value < bounds->min || value > bounds->max) {
+        return ngx_http_academy_allowed(cf, cmd, bounds->allowed);
     }
 
     *field = (size_t) value;
@@ -547,10 +611,14 @@ ngx_http_academy_create_loc_conf(ngx_conf_t *cf)
      *     conf->file = { 0, NULL };
      *     conf->line = 0;
      *     conf->prefix = 0;
+     *     conf->limits = { 0 };
      */
 
     conf->listen_timeout = NGX_CONF_UNSET_MSEC;
     conf->message_size = NGX_CONF_UNSET_SIZE;
+    conf->mailbox_messages = NGX_CONF_UNSET_SIZE;
+    conf->mailbox_bytes = NGX_CONF_UNSET_SIZE;
+    conf->client_mailboxes = NGX_CONF_UNSET_SIZE;
     conf->ping_interval = NGX_CONF_UNSET_MSEC;
     conf->peer_timeout = NGX_CONF_UNSET_MSEC;
     conf->retry = NGX_CONF_UNSET_MSEC;
@@ -574,6 +642,11 @@ ngx_http_academy_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                               60000);
     ngx_conf_merge_size_value(conf->message_size, prev->message_size,
                               NGX_HTTP_ACADEMY_CLIENT_SIZE);
+    ngx_conf_merge_size_value(conf->mailbox_messages, prev->mailbox_messages,
+                              0);
+    ngx_conf_merge_size_value(conf->mailbox_bytes, prev->mailbox_bytes, 0);
+    ngx_conf_merge_size_value(conf->client_mailboxes, prev->client_mailboxes,
+                              0);
     ngx_conf_merge_msec_value(conf->ping_interval, prev->ping_interval, 15000);
     ngx_conf_merge_msec_value(conf->peer_timeout, prev->peer_timeout, 30000);
     ngx_conf_merge_msec_value(conf->retry, prev->retry, 100);
@@ -636,6 +709,25 @@ ngx_http_academy_mount(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
     {
         return NGX_CONF_ERROR;
     }
+
+    if (conf->mailbox_bytes && conf->mailbox_bytes < conf->message_size) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"academy_mailbox_bytes\" is %uz, less than the "
+                      "\"academy_message_size\" of %uz, for the exchange "
+                      "in %V:%ui: no mailbox could take such a message",
+                      conf->mailbox_bytes, conf->message_size, &conf->file,
+                      conf->line);
+        return NGX_CONF_ERROR;
+    }
+
+    conf->limits.messages = conf->mailbox_messages
+                            ? conf->mailbox_messages
+                            : NGX_HTTP_ACADEMY_NO_LIMIT;
+    conf->limits.bytes = conf->mailbox_bytes ? conf->mailbox_bytes
+                                             : NGX_HTTP_ACADEMY_NO_LIMIT;
+    conf->limits.mailboxes = conf->client_mailboxes
+                             ? conf->client_mailboxes
+                             : NGX_HTTP_ACADEMY_NO_LIMIT;
 
     /*
      * A user need not know how long the body of a request becomes.  With a

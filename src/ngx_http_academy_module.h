@@ -34,6 +34,11 @@ typedef struct {
     ngx_msec_t                     retry;
     size_t                         message_size;
 
+    size_t                         mailbox_messages;
+    size_t                         mailbox_bytes;
+    size_t                         client_mailboxes;
+    ngx_http_academy_limits_t      limits;        /* of these */
+
     ngx_http_academy_auth_conf_t   auth;
     ngx_flag_t                     verify_source;
 } ngx_http_academy_loc_conf_t;

@@ -29,6 +29,9 @@ academy_zone zone=x:2m;
 academy_zone zone=a-longer_name.7:3000k;
 academy_listen_timeout 1d;
 academy_message_size 64m;
+academy_mailbox_messages 1000000;
+academy_mailbox_bytes 1024m;
+academy_client_mailboxes 0;
 academy_ping_interval 0;
 academy_peer_timeout 0;
 academy_retry 1h;
@@ -39,6 +42,9 @@ academy_verify_source off;
 --- config
 academy_listen_timeout 1ms;
 academy_message_size 1k;
+academy_mailbox_messages 0;
+academy_mailbox_bytes 0;
+academy_client_mailboxes 1;
 academy_ping_interval 1d;
 academy_peer_timeout 1h;
 academy_retry 0;
@@ -50,6 +56,9 @@ location / {
     academy_exchange x;
     academy_listen_timeout 1m30s;
     academy_message_size 512k;
+    academy_mailbox_messages 1;
+    academy_mailbox_bytes 512k;
+    academy_client_mailboxes 1000;
     academy_ping_interval 1500ms;
     academy_peer_timeout 20s;
     academy_retry 20ms;
@@ -952,3 +961,110 @@ location / { academy_exchange x; academy_peer_timeout 61m; }
 location / { academy_exchange x; academy_peer_timeout soon; }
 --- must_die
 --- error_log eval: ::emerg('academy_peer_timeout', '"soon"', 'up to 1h, or 0')
+
+
+=== TEST 121: academy_mailbox_messages -1
+--- config
+location / { academy_exchange x; academy_mailbox_messages -1; }
+--- must_die
+--- error_log eval: ::emerg('academy_mailbox_messages', '"-1"', 'a number, or 0 for no bound')
+
+
+=== TEST 122: academy_mailbox_messages many
+--- config
+location / { academy_exchange x; academy_mailbox_messages many; }
+--- must_die
+--- error_log eval: ::emerg('academy_mailbox_messages', '"many"', 'a number, or 0 for no bound')
+
+
+=== TEST 123: academy_mailbox_messages 10k
+--- config
+location / { academy_exchange x; academy_mailbox_messages 10k; }
+--- must_die
+--- error_log eval: ::emerg('academy_mailbox_messages', '"10k"', 'a number, or 0 for no bound')
+
+
+=== TEST 124: academy_mailbox_messages given twice
+--- config
+location / { academy_exchange x; academy_mailbox_messages 1; academy_mailbox_messages 1; }
+--- must_die
+--- error_log eval: ::emerg('"academy_mailbox_messages" directive is duplicate')
+
+
+=== TEST 125: academy_mailbox_messages without a value
+--- config
+location / { academy_exchange x; academy_mailbox_messages; }
+--- must_die
+--- error_log eval: ::emerg('academy_mailbox_messages', 'invalid number of arguments')
+
+
+=== TEST 126: academy_client_mailboxes -1
+--- config
+location / { academy_exchange x; academy_client_mailboxes -1; }
+--- must_die
+--- error_log eval: ::emerg('academy_client_mailboxes', '"-1"', 'a number, or 0 for no bound')
+
+
+=== TEST 127: academy_client_mailboxes many
+--- config
+location / { academy_exchange x; academy_client_mailboxes many; }
+--- must_die
+--- error_log eval: ::emerg('academy_client_mailboxes', '"many"', 'a number, or 0 for no bound')
+
+
+=== TEST 128: academy_client_mailboxes 10k
+--- config
+location / { academy_exchange x; academy_client_mailboxes 10k; }
+--- must_die
+--- error_log eval: ::emerg('academy_client_mailboxes', '"10k"', 'a number, or 0 for no bound')
+
+
+=== TEST 129: academy_client_mailboxes given twice
+--- config
+location / { academy_exchange x; academy_client_mailboxes 1; academy_client_mailboxes 1; }
+--- must_die
+--- error_log eval: ::emerg('"academy_client_mailboxes" directive is duplicate')
+
+
+=== TEST 130: academy_client_mailboxes without a value
+--- config
+location / { academy_exchange x; academy_client_mailboxes; }
+--- must_die
+--- error_log eval: ::emerg('academy_client_mailboxes', 'invalid number of arguments')
+
+
+=== TEST 131: academy_mailbox_bytes -1
+--- config
+location / { academy_exchange x; academy_mailbox_bytes -1; }
+--- must_die
+--- error_log eval: ::emerg('academy_mailbox_bytes', '"-1"', 'a size, or 0 for no bound')
+
+
+=== TEST 132: academy_mailbox_bytes much
+--- config
+location / { academy_exchange x; academy_mailbox_bytes much; }
+--- must_die
+--- error_log eval: ::emerg('academy_mailbox_bytes', '"much"', 'a size, or 0 for no bound')
+
+
+=== TEST 133: academy_mailbox_bytes given twice
+--- config
+location / { academy_exchange x; academy_mailbox_bytes 1m; academy_mailbox_bytes 1m; }
+--- must_die
+--- error_log eval: ::emerg('"academy_mailbox_bytes" directive is duplicate')
+
+
+=== TEST 134: academy_mailbox_bytes less than a message
+--- config
+location / { academy_exchange x; academy_mailbox_bytes 511k; }
+--- must_die
+--- error_log eval: ::emerg('academy_mailbox_bytes', '523264', 'academy_message_size', '524288')
+
+
+=== TEST 135: academy_mailbox_bytes that one message fills
+--- config
+academy_mailbox_bytes 1k;
+location / { academy_exchange x; academy_message_size 1k; }
+--- request eval
+::status(1)
+--- response_body_like eval: $::gone

@@ -2,20 +2,20 @@
 #
 # Where each status of each route is tested: the numbers are those of suites.
 #
-#                             200    400    401  403  404  408  413  419  503
-#   POST   /mailbox           01     01 10  09   01    -    -    -    -   13
-#   GET    /mailbox           01     01 10  09   01    -    -    -    -    -
-#   DELETE /mailbox           01 08  01     09   01    -    -    -    -    -
-#   POST   /mailbox/share     05     05     09   05   05    -    -   05   13
-#   GET    /mailbox/share     05     05     09   05   05    -    -   05    -
-#   DELETE /mailbox/share     05     05     09   05   05    -    -   05    -
-#   GET    /mailbox/heartbeat 06     06     09   06   06    -    -   06    -
-#   POST   /mailbox/heartbeat 06     06     09   06   06    -    -   06    -
-#   GET    /mailbox/stats     07     07     09   07    -    -    -    -    -
-#   GET    /mailbox/listen    03     03     09   03   03    -    -   03    -
-#   PUT    /message           02     02 10  09   02   02    -   02   02   13
-#   GET    /message           02     02     09   02   02   02    -   02    -
-#   GET    /discover          04     04     09    -    -    -    -    -    -
+#                             200    400    401  403  404  408  413  419  429  503
+#   POST   /mailbox           01     01 10  09   01    -    -    -    -   16   13
+#   GET    /mailbox           01     01 10  09   01    -    -    -    -    -    -
+#   DELETE /mailbox           01 08  01     09   01    -    -    -    -    -    -
+#   POST   /mailbox/share     05     05     09   05   05    -    -   05   -    13
+#   GET    /mailbox/share     05     05     09   05   05    -    -   05    -    -
+#   DELETE /mailbox/share     05     05     09   05   05    -    -   05    -    -
+#   GET    /mailbox/heartbeat 06     06     09   06   06    -    -   06    -    -
+#   POST   /mailbox/heartbeat 06     06     09   06   06    -    -   06    -    -
+#   GET    /mailbox/stats     07     07     09   07    -    -    -    -    -    -
+#   GET    /mailbox/listen    03     03     09   03   03    -    -   03    -    -
+#   PUT    /message           02     02 10  09   02   02    -   02   02   16   13
+#   GET    /message           02     02     09   02   02   02    -   02    -    -
+#   GET    /discover          04     04     09    -    -    -    -    -    -    -
 #
 # 405 for other methods of these paths, and 404 for other paths: 12.  All
 # thirteen routes at once: 401 and 403 in 09; no body (400) and an encoded one

@@ -54,8 +54,25 @@ typedef enum {
     NGX_HTTP_ACADEMY_FORBIDDEN,
     NGX_HTTP_ACADEMY_FULL,             /* no memory, nothing was stored */
     NGX_HTTP_ACADEMY_SHARED,           /* with as many groups as may be */
+    NGX_HTTP_ACADEMY_MANY_MESSAGES,    /* for the limits of the call */
+    NGX_HTTP_ACADEMY_MANY_BYTES,
+    NGX_HTTP_ACADEMY_MANY_MAILBOXES,
     NGX_HTTP_ACADEMY_CLOSING           /* this worker lets nobody wait now */
 } ngx_http_academy_result_e;
+
+
+/*
+ * What a call may make a store hold.  Messages count until their receiver has
+ * them, and mailboxes as long as their ids are taken.
+ */
+
+typedef struct {
+    size_t                      messages;      /* in a mailbox */
+    size_t                      bytes;         /* of their JSON */
+    size_t                      mailboxes;     /* of a client */
+} ngx_http_academy_limits_t;
+
+#define NGX_HTTP_ACADEMY_NO_LIMIT  NGX_MAX_SIZE_T_VALUE
 
 
 typedef struct {
@@ -81,6 +98,7 @@ typedef void (*ngx_http_academy_done_pt)(ngx_http_academy_call_t *call);
 struct ngx_http_academy_call_s {
     ngx_http_academy_exchange_t       *exchange;
     ngx_http_academy_caller_t         *caller;
+    ngx_http_academy_limits_t         *limits;     /* create, put */
     ngx_log_t                         *log;
 
     ngx_http_academy_done_pt           done;

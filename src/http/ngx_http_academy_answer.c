@@ -29,6 +29,8 @@ static ngx_int_t ngx_http_academy_send(ngx_http_request_t *r,
 static ngx_int_t ngx_http_academy_printed(ngx_http_request_t *r, u_char *data,
     u_char *last);
 static ngx_int_t ngx_http_academy_unavailable(ngx_http_request_t *r);
+static ngx_int_t ngx_http_academy_bounded(ngx_http_request_t *r,
+    ngx_http_academy_result_e result);
 
 
 static ngx_str_t  ngx_http_academy_json = ngx_string("application/json");
@@ -175,6 +177,11 @@ ngx_http_academy_answer_result(ngx_http_request_t *r,
         return ngx_http_academy_answer_text(r, NGX_HTTP_BAD_REQUEST,
                                             &ngx_http_academy_shared_full);
 
+    case NGX_HTTP_ACADEMY_MANY_MESSAGES:
+    case NGX_HTTP_ACADEMY_MANY_BYTES:
+    case NGX_HTTP_ACADEMY_MANY_MAILBOXES:
+        return ngx_http_academy_bounded(r, result);
+
     case NGX_HTTP_ACADEMY_CLOSING:
         return ngx_http_academy_answer_timeout(r);
 
@@ -219,6 +226,54 @@ ngx_http_academy_unavailable(ngx_http_request_t *r)
 
     return ngx_http_academy_answer_text(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                                         &ngx_http_academy_full);
+}
+
+
+/* a bound that is the configuration's, not the memory's */
+
+static ngx_int_t
+ngx_http_academy_bounded(ngx_http_request_t *r,
+    ngx_http_academy_result_e result)
+{
+    ngx_str_t                     text;
+    ngx_http_academy_loc_conf_t  *alcf;
+
+    static char  messages[] = "Too many messages: a mailbox holds at most %uz";
+    static char  bytes[] = "Too many bytes: a mailbox holds at most %uz";
+    static char  mailboxes[] = "Too many mailboxes: a client has at most %uz";
+
+    alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
+
+    text.data = ngx_pnalloc(r->pool, sizeof(messages) + NGX_SIZE_T_LEN);
+    if (text.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    switch (result) {
+
+    case NGX_HTTP_ACADEMY_MANY_MESSAGES:
+        text.len = ngx_sprintf(text.data, messages, alcf->mailbox_messages)
+                   - text.data;
+        break;
+
+    case NGX_HTTP_ACADEMY_MANY_BYTES:
+        text.len = ngx_sprintf(text.data, bytes, alcf->mailbox_bytes)
+                   - text.data;
+        break;
+
+    default: /* NGX_HTTP_ACADEMY_MANY_MAILBOXES */
+        text.len = ngx_sprintf(text.data, mailboxes, alcf->client_mailboxes)
+                   - text.data;
+    }
+
+    if (ngx_http_academy_header(r, "Retry-After",
+                                &ngx_http_academy_retry_after)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_academy_answer_text(r, NGX_HTTP_TOO_MANY_REQUESTS, &text);
 }
 
 

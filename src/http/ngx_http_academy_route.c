@@ -320,6 +320,7 @@ ngx_http_academy_body_handler(ngx_http_request_t *r)
     call = &ctx->call;
     call->exchange = alcf->exchange;
     call->caller = &ctx->caller;
+    call->limits = &alcf->limits;
     call->log = r->connection->log;
     call->pool = r->pool;
     call->done = ngx_http_academy_call_handler;

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from academy_nginx import Gone, Refused, Torn, run
+from academy_zone import census
 from exchange import IDENTITY, Named, body_of, mailbox, message
 from test_delivery import deafen
 from test_end import worker_of
@@ -22,6 +23,19 @@ POINTS = sorted({
                             source.read_text())})
 
 LARGE = "x" * 20_000
+
+
+# The same exchange with bounds.
+BOUND, OWNED = 20, 40
+FEW = f"""
+    location /few/ {{
+        academy_exchange exchange;
+        academy_mailbox_messages {BOUND};
+        academy_mailbox_bytes 1m;
+        academy_client_mailboxes {OWNED};
+        {IDENTITY}
+    }}
+"""
 
 
 class Stubborn:
@@ -225,6 +239,30 @@ def test_what_it_had_in_hand_comes_first(nginx, figures, monkeypatch):
     assert server.log().count("exited on signal 9") == 1
 
 
+async def bounds(ask: Stubborn, box: str) -> list[int]:
+    """How many messages, bytes and mailboxes there may be still."""
+    found = []
+    for size in (10, 200_000):
+        count = 0
+        for _ in range(BOUND + 5):
+            answer = await ask.ask("PUT", "/few/message", {
+                "message": message(box, "z" * size)})
+            assert answer.status in (200, 429), answer
+            count += answer.status == 200
+        found.append(count)
+        for _ in range(count):
+            assert await ask.get(box)
+        # the last one goes when it has been acknowledged
+        await asyncio.sleep(0.1)
+
+    for count in range(OWNED):
+        answer = await ask.ask("POST", "/few/mailbox", {"mailbox": mailbox()})
+        if answer.status == 429:
+            break
+        assert answer.status == 200, answer
+    return [*found, count]
+
+
 async def all_of_it(server, reload: bool) -> list[int]:
     ask = Stubborn(server.port)
     box = await ask.new()
@@ -240,7 +278,13 @@ async def all_of_it(server, reload: bool) -> list[int]:
         await ask.until(box, lambda queued: queued == 1)
         assert body_of(await ask.get(box)) == "on its way"
         await work(ask)
-    return await capacity(ask, box)
+    fits = await capacity(ask, box)
+    left = await bounds(ask, box)
+    assert left == [BOUND, 5, OWNED - (5 if reload else 3)], left
+    await asyncio.sleep(0.1)
+    # each page and block of the zone is in use or free, and known to be so
+    census(server.workers()[0], "2m")
+    return fits + left
 
 
 # What fits where nobody has died, with a reload and without.
@@ -256,7 +300,8 @@ def test_point(nginx, figures, monkeypatch, point):
     servers = {}
     for count in fault:
         monkeypatch.setenv("ACADEMY_FAULT", fault[count])
-        servers[count] = nginx(workers=2, zone="2m", location=IDENTITY)
+        servers[count] = nginx(workers=2, zone="2m", location=IDENTITY,
+                               server=FEW)
         if count:
             servers[count].expect(
                 r"exited on signal 9", r"was locked by",

@@ -125,11 +125,13 @@ my %text = (
     408 => qr/\ARequest timeout\z/,
     413 => qr/\AMessage of size \d+ larger than limit \d+\.\z/,
     419 => qr/\AMailbox was closed\z/,
+    429 => qr/\AToo many \w+: a \w+ (?:holds|has) at most \d+\z/,
 );
 
 my %field = (
     401 => qr/^WWW-Authenticate: Bearer\r$/m,
     405 => qr/^Allow: /m,
+    429 => qr/^Retry-After: \d+\r$/m,
     503 => qr/^Retry-After: \d+\r$/m,
 );
 

@@ -25,6 +25,7 @@
 
 #define NGX_HTTP_ACADEMY_BUCKET     1024
 #define NGX_HTTP_ACADEMY_CLASSES    16384
+#define NGX_HTTP_ACADEMY_CLIENTS    4096
 
 
 static ngx_int_t ngx_http_academy_zone_init(ngx_shm_zone_t *shm_zone,
@@ -253,7 +254,14 @@ ngx_http_academy_zone_layout(ngx_http_academy_zone_t *zone, ngx_uint_t nslots)
 
     sh->classes = ngx_slab_calloc(shpool, n * sizeof(void *));
 
-    if (sh->mailboxes == NULL || sh->pendings == NULL || sh->classes == NULL) {
+    n = ngx_http_academy_zone_buckets(size, NGX_HTTP_ACADEMY_CLIENTS);
+    sh->client_mask = n - 1;
+
+    sh->clients = ngx_slab_calloc(shpool, n * sizeof(void *));
+
+    if (sh->mailboxes == NULL || sh->pendings == NULL || sh->classes == NULL
+        || sh->clients == NULL)
+    {
         return NGX_ERROR;
     }
 

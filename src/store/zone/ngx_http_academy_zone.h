@@ -31,6 +31,7 @@
  *     bucket -> pending -> pending          by keyed hash of uid, role, tag
  *     bucket -> class -> class              by keyed hash of the class name
  *                  `-> row -> row           places of the class's agents
+ *     bucket -> client -> client            by keyed hash of the client id
  *     slot                                  a process each
  *                  |-> waiting, waiting     its mailboxes with news
  *                  `-> message, message     filled or leased by it
@@ -54,6 +55,7 @@ typedef struct ngx_http_academy_pending_s      ngx_http_academy_pending_t;
 typedef struct ngx_http_academy_waiting_s      ngx_http_academy_waiting_t;
 typedef struct ngx_http_academy_share_s        ngx_http_academy_share_t;
 typedef struct ngx_http_academy_class_s        ngx_http_academy_class_t;
+typedef struct ngx_http_academy_client_s       ngx_http_academy_client_t;
 typedef struct ngx_http_academy_chunk_s        ngx_http_academy_chunk_t;
 typedef struct ngx_http_academy_row_s          ngx_http_academy_row_t;
 
@@ -155,13 +157,22 @@ typedef struct {
 } ngx_http_academy_member_t;
 
 
+/* who owns mailboxes; gone with the last of them */
+
+struct ngx_http_academy_client_s {
+    ngx_http_academy_client_t     *next;
+    ngx_uint_t                     mailboxes; /* terminated ones too */
+    uint16_t                       len;
+    u_char                         id[1];
+};
+
+
 struct ngx_http_academy_mailbox_s {
     ngx_http_academy_mailbox_t    *next;
     ngx_http_academy_id_t          id;
     u_char                         terminated;
     u_char                         closing;   /* in the closing queue */
     u_char                         beaten;    /* heartbeat is set */
-    uint16_t                       owner_len;
     uint16_t                       nmembers;
     uint16_t                       room;      /* for members */
     uint16_t                       nshares;
@@ -170,6 +181,11 @@ struct ngx_http_academy_mailbox_s {
     ngx_http_academy_message_t    *tail;
     ngx_uint_t                     queued;
 
+    /* those that are leased are its own still */
+
+    ngx_uint_t                     held;      /* queued and leased */
+    size_t                         bytes;     /* of these, their text */
+
     ngx_queue_t                    pending;
     ngx_uint_t                     npending;
     ngx_uint_t                     outgoing;
@@ -177,13 +193,12 @@ struct ngx_http_academy_mailbox_s {
 
     ngx_msec_t                     heartbeat; /* monotonic, of this machine */
 
+    ngx_http_academy_client_t     *owner;
     ngx_http_academy_share_t      *shares;
     ngx_http_academy_member_t     *members;   /* most derived class first */
 
     ngx_http_academy_waiting_t     waiting;   /* the first of its list */
     ngx_queue_t                    close;
-
-    u_char                         owner[1];
 };
 
 
@@ -202,8 +217,10 @@ typedef struct {
     ngx_http_academy_mailbox_t   **mailboxes;
     ngx_http_academy_pending_t   **pendings;
     ngx_http_academy_class_t     **classes;
+    ngx_http_academy_client_t    **clients;
     ngx_uint_t                     mask;      /* of mailboxes and pendings */
     ngx_uint_t                     class_mask;
+    ngx_uint_t                     client_mask;
     uint64_t                       key[2];    /* of the hashes */
     uint64_t                       seq;
     uint64_t                       serial;
@@ -360,6 +377,22 @@ ngx_int_t ngx_http_academy_zone_unshare(ngx_http_academy_call_t *call);
 ngx_int_t ngx_http_academy_zone_heartbeat(ngx_http_academy_call_t *call);
 ngx_int_t ngx_http_academy_zone_beat(ngx_http_academy_call_t *call);
 ngx_int_t ngx_http_academy_zone_stats(ngx_http_academy_call_t *call);
+
+
+/* ngx_http_academy_zone_client.c; within the lock */
+
+/* the link to a client, or the link at the end of its bucket */
+ngx_http_academy_client_t **ngx_http_academy_zone_client(
+    ngx_http_academy_zone_t *zone, ngx_str_t *id);
+
+/* a new one, which is to have a mailbox at once; or NULL without memory */
+ngx_http_academy_client_t *ngx_http_academy_zone_client_add(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_client_t **link,
+    ngx_str_t *id);
+
+/* frees a client that has no mailboxes */
+void ngx_http_academy_zone_client_trim(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_client_t *client);
 
 
 /* ngx_http_academy_zone_message.c */

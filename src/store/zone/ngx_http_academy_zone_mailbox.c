@@ -31,6 +31,9 @@ static ngx_http_academy_result_e ngx_http_academy_zone_open_owned(
     ngx_http_academy_mailbox_t **mailbox);
 static ngx_http_academy_result_e ngx_http_academy_zone_create_locked(
     ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call);
+static ngx_http_academy_mailbox_t *ngx_http_academy_zone_mailbox_alloc(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
+    ngx_http_academy_client_t *owner);
 static ngx_http_academy_result_e ngx_http_academy_zone_share_locked(
     ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call);
 static ngx_http_academy_result_e ngx_http_academy_zone_shares_locked(
@@ -72,8 +75,12 @@ static ngx_uint_t
 ngx_http_academy_zone_owned(ngx_http_academy_mailbox_t *mailbox,
     ngx_http_academy_caller_t *caller)
 {
-    return mailbox->owner_len == caller->id.len
-           && ngx_memcmp(mailbox->owner, caller->id.data, caller->id.len) == 0;
+    ngx_http_academy_client_t  *owner;
+
+    owner = mailbox->owner;
+
+    return owner->len == caller->id.len
+           && ngx_memcmp(owner->id, caller->id.data, caller->id.len) == 0;
 }
 
 
@@ -160,10 +167,9 @@ static ngx_http_academy_result_e
 ngx_http_academy_zone_create_locked(ngx_http_academy_zone_t *zone,
     ngx_http_academy_call_t *call)
 {
-    size_t                        size;
-    ngx_str_t                    *owner;
-    ngx_http_academy_result_e     result;
-    ngx_http_academy_mailbox_t   *mailbox, **bucket;
+    ngx_http_academy_client_t   *owner, **link;
+    ngx_http_academy_result_e    result;
+    ngx_http_academy_mailbox_t  *mailbox, **bucket;
 
     result = ngx_http_academy_zone_open(zone, call, &mailbox);
 
@@ -175,29 +181,29 @@ ngx_http_academy_zone_create_locked(ngx_http_academy_zone_t *zone,
                                                     : NGX_HTTP_ACADEMY_OK;
     }
 
+    link = ngx_http_academy_zone_client(zone, &call->caller->id);
+    owner = *link;
+
+    if ((owner ? owner->mailboxes : 0) >= call->limits->mailboxes) {
+        return NGX_HTTP_ACADEMY_MANY_MAILBOXES;
+    }
+
     if (!ngx_http_academy_zone_spare(zone, NGX_HTTP_ACADEMY_CREATE_SPARE)) {
         return NGX_HTTP_ACADEMY_FULL;
     }
 
-    owner = &call->caller->id;
-    size = offsetof(ngx_http_academy_mailbox_t, owner) + owner->len;
-
-    mailbox = ngx_slab_calloc_locked(zone->shpool, size);
-    if (mailbox == NULL) {
-        return NGX_HTTP_ACADEMY_FULL;
+    if (owner == NULL) {
+        owner = ngx_http_academy_zone_client_add(zone, link,
+                                                 &call->caller->id);
+        if (owner == NULL) {
+            return NGX_HTTP_ACADEMY_FULL;
+        }
     }
 
-    mailbox->id = call->id;
-    mailbox->owner_len = (uint16_t) owner->len;
-    ngx_memcpy(mailbox->owner, owner->data, owner->len);
-    ngx_queue_init(&mailbox->pending);
+    mailbox = ngx_http_academy_zone_mailbox_alloc(zone, call, owner);
 
-    if (call->id.role == NGX_HTTP_ACADEMY_AGENT
-        && ngx_http_academy_zone_join(zone, mailbox, call->in.classes.names,
-                                      call->in.classes.n)
-           != NGX_OK)
-    {
-        ngx_slab_free_locked(zone->shpool, mailbox);
+    if (mailbox == NULL) {
+        ngx_http_academy_zone_client_trim(zone, owner);
         return NGX_HTTP_ACADEMY_FULL;
     }
 
@@ -209,7 +215,40 @@ ngx_http_academy_zone_create_locked(ngx_http_academy_zone_t *zone,
 
     *bucket = mailbox;
 
+    ngx_http_academy_fault(zone, "create linked");
+
+    owner->mailboxes++;
+
     return NGX_HTTP_ACADEMY_OK;
+}
+
+
+static ngx_http_academy_mailbox_t *
+ngx_http_academy_zone_mailbox_alloc(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_call_t *call, ngx_http_academy_client_t *owner)
+{
+    ngx_http_academy_mailbox_t  *mailbox;
+
+    mailbox = ngx_slab_calloc_locked(zone->shpool,
+                                     sizeof(ngx_http_academy_mailbox_t));
+    if (mailbox == NULL) {
+        return NULL;
+    }
+
+    mailbox->id = call->id;
+    mailbox->owner = owner;
+    ngx_queue_init(&mailbox->pending);
+
+    if (call->id.role == NGX_HTTP_ACADEMY_AGENT
+        && ngx_http_academy_zone_join(zone, mailbox, call->in.classes.names,
+                                      call->in.classes.n)
+           != NGX_OK)
+    {
+        ngx_slab_free_locked(zone->shpool, mailbox);
+        return NULL;
+    }
+
+    return mailbox;
 }
 
 

@@ -36,10 +36,13 @@
 static ngx_http_academy_result_e ngx_http_academy_zone_check(
     ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
     ngx_http_academy_mailbox_t **dest, ngx_http_academy_mailbox_t **src);
+static ngx_http_academy_result_e ngx_http_academy_zone_admit(
+    ngx_http_academy_call_t *call, ngx_http_academy_mailbox_t *dest);
 static ngx_http_academy_result_e ngx_http_academy_zone_commit(
     ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
     ngx_http_academy_mailbox_t *dest, ngx_http_academy_mailbox_t *src,
     ngx_http_academy_message_t *message);
+static void ngx_http_academy_zone_uncount(ngx_http_academy_message_t *message);
 static ngx_http_academy_message_t *ngx_http_academy_zone_message_alloc(
     ngx_http_academy_zone_t *zone, size_t size);
 static void ngx_http_academy_zone_message_fill(
@@ -76,6 +79,11 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
         goto done;
     }
 
+    result = ngx_http_academy_zone_admit(call, dest);
+    if (result != NGX_HTTP_ACADEMY_OK) {
+        goto done;
+    }
+
     message = ngx_http_academy_zone_message_alloc(zone, env->json.len);
     if (message == NULL) {
         result = NGX_HTTP_ACADEMY_FULL;
@@ -107,6 +115,11 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
         message->filling = 0;
 
         result = ngx_http_academy_zone_check(zone, call, &dest, &src);
+
+        if (result == NGX_HTTP_ACADEMY_OK) {
+            result = ngx_http_academy_zone_admit(call, dest);
+        }
+
         if (result != NGX_HTTP_ACADEMY_OK) {
             ngx_http_academy_zone_message_free(zone, message);
             goto done;
@@ -160,6 +173,28 @@ ngx_http_academy_zone_check(ngx_http_academy_zone_t *zone,
 
     return (*dest)->terminated ? NGX_HTTP_ACADEMY_TERMINATED
                                : NGX_HTTP_ACADEMY_OK;
+}
+
+
+/* whether a mailbox may have one more message */
+
+static ngx_http_academy_result_e
+ngx_http_academy_zone_admit(ngx_http_academy_call_t *call,
+    ngx_http_academy_mailbox_t *dest)
+{
+    ngx_http_academy_limits_t  *limits;
+
+    limits = call->limits;
+
+    if (dest->held >= limits->messages) {
+        return NGX_HTTP_ACADEMY_MANY_MESSAGES;
+    }
+
+    if (dest->bytes + call->in.envelope->json.len > limits->bytes) {
+        return NGX_HTTP_ACADEMY_MANY_BYTES;
+    }
+
+    return NGX_HTTP_ACADEMY_OK;
 }
 
 
@@ -230,6 +265,8 @@ ngx_http_academy_zone_append(ngx_http_academy_zone_t *zone,
 
     mailbox->tail = message;
     mailbox->queued++;
+    mailbox->held++;
+    mailbox->bytes += message->size;
 
     ngx_http_academy_zone_wake(zone, mailbox);
 }
@@ -283,6 +320,11 @@ ngx_http_academy_zone_return(ngx_http_academy_zone_t *zone,
 
     if (message->filling || message->settled || mailbox->terminated) {
         ngx_queue_remove(&message->slot);
+
+        if (!message->filling) {
+            ngx_http_academy_zone_uncount(message);
+        }
+
         ngx_http_academy_zone_message_free(zone, message);
         return NULL;
     }
@@ -320,6 +362,20 @@ ngx_http_academy_zone_return(ngx_http_academy_zone_t *zone,
     ngx_http_academy_zone_wake(zone, mailbox);
 
     return message;
+}
+
+
+/* what was leased, and is about to be freed, counts no more */
+
+static void
+ngx_http_academy_zone_uncount(ngx_http_academy_message_t *message)
+{
+    ngx_http_academy_mailbox_t  *mailbox;
+
+    mailbox = message->mailbox;
+
+    mailbox->held--;
+    mailbox->bytes -= message->size;
 }
 
 
@@ -372,6 +428,7 @@ ngx_http_academy_zone_settle(ngx_http_academy_exchange_t *exchange,
 
         ngx_http_academy_fault(zone, "settle removed");
 
+        ngx_http_academy_zone_uncount(message);
         ngx_http_academy_zone_message_free(zone, message);
     }
 
@@ -647,7 +704,10 @@ ngx_http_academy_zone_collect(ngx_http_academy_zone_t *zone)
             ngx_http_academy_zone_order();
             ngx_http_academy_fault(zone, "collect taken");
 
+            /* their bytes do not matter, as nothing comes in any more */
+
             mailbox->head = NULL;
+            mailbox->held -= mailbox->queued;
             mailbox->queued = 0;
             continue;
         }

@@ -35,10 +35,13 @@ static void ngx_http_academy_zone_rebuild_mailbox(
     ngx_http_academy_zone_t *zone, ngx_http_academy_mailbox_t *mailbox);
 static void ngx_http_academy_zone_rebuild_queue(ngx_http_academy_zone_t *zone,
     ngx_http_academy_mailbox_t *mailbox);
+static void ngx_http_academy_zone_rebuild_held(ngx_queue_t *list);
 static void ngx_http_academy_zone_rebuild_waiting(
     ngx_http_academy_zone_t *zone, ngx_http_academy_mailbox_t *mailbox);
 static void ngx_http_academy_zone_rebuild_pendings(
     ngx_http_academy_zone_t *zone, ngx_http_academy_pending_t **link);
+static void ngx_http_academy_zone_rebuild_clients(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_client_t **link);
 static void ngx_http_academy_zone_rebuild_classes(
     ngx_http_academy_zone_t *zone, ngx_http_academy_class_t **link);
 static void ngx_http_academy_zone_rebuild_class(ngx_http_academy_zone_t *zone,
@@ -59,6 +62,7 @@ void
 ngx_http_academy_zone_rebuild(ngx_http_academy_zone_t *zone)
 {
     ngx_uint_t                    i;
+    ngx_http_academy_client_t    *client;
     ngx_http_academy_mailbox_t   *mailbox;
     ngx_http_academy_zone_sh_t   *sh;
 
@@ -79,7 +83,16 @@ ngx_http_academy_zone_rebuild(ngx_http_academy_zone_t *zone)
     (void) ngx_http_academy_zone_mark(zone, sh->classes,
                                       (sh->class_mask + 1) * sizeof(void *));
 
+    (void) ngx_http_academy_zone_mark(zone, sh->clients,
+                                      (sh->client_mask + 1) * sizeof(void *));
+
     ngx_queue_init(&sh->closing);
+
+    for (i = 0; i <= sh->client_mask; i++) {
+        for (client = sh->clients[i]; client; client = client->next) {
+            client->mailboxes = 0;
+        }
+    }
 
     /* what is leased comes first: a queue that has it too is to keep it */
 
@@ -98,8 +111,20 @@ ngx_http_academy_zone_rebuild(ngx_http_academy_zone_t *zone)
         }
     }
 
+    /* what is leased still, once the queues have what is theirs */
+
+    ngx_http_academy_zone_rebuild_held(&sh->lodgers);
+
+    for (i = 0; i < sh->nslots; i++) {
+        ngx_http_academy_zone_rebuild_held(&sh->slots[i].messages);
+    }
+
     for (i = 0; i <= sh->mask; i++) {
         ngx_http_academy_zone_rebuild_pendings(zone, &sh->pendings[i]);
+    }
+
+    for (i = 0; i <= sh->client_mask; i++) {
+        ngx_http_academy_zone_rebuild_clients(zone, &sh->clients[i]);
     }
 
     for (i = 0; i <= sh->class_mask; i++) {
@@ -244,9 +269,10 @@ ngx_http_academy_zone_rebuild_mailbox(ngx_http_academy_zone_t *zone,
     ngx_http_academy_share_t    *share;
     ngx_http_academy_waiting_t  *waiting;
 
-    size = offsetof(ngx_http_academy_mailbox_t, owner) + mailbox->owner_len;
+    (void) ngx_http_academy_zone_mark(zone, mailbox,
+                                      sizeof(ngx_http_academy_mailbox_t));
 
-    (void) ngx_http_academy_zone_mark(zone, mailbox, size);
+    mailbox->owner->mailboxes++;
 
     mailbox->closing = 0;
     mailbox->npending = 0;
@@ -293,6 +319,7 @@ ngx_http_academy_zone_rebuild_queue(ngx_http_academy_zone_t *zone,
 
     mailbox->tail = NULL;
     mailbox->queued = 0;
+    mailbox->bytes = 0;
 
     for (link = &mailbox->head; *link; link = &message->next) {
         message = *link;
@@ -316,6 +343,29 @@ ngx_http_academy_zone_rebuild_queue(ngx_http_academy_zone_t *zone,
 
         mailbox->tail = message;
         mailbox->queued++;
+        mailbox->bytes += message->size;
+    }
+
+    mailbox->held = mailbox->queued;
+}
+
+
+static void
+ngx_http_academy_zone_rebuild_held(ngx_queue_t *list)
+{
+    ngx_queue_t                 *q;
+    ngx_http_academy_message_t  *message;
+
+    for (q = ngx_queue_head(list);
+         q != ngx_queue_sentinel(list);
+         q = ngx_queue_next(q))
+    {
+        message = ngx_queue_data(q, ngx_http_academy_message_t, slot);
+
+        if (!message->filling) {
+            message->mailbox->held++;
+            message->mailbox->bytes += message->size;
+        }
     }
 }
 
@@ -371,6 +421,30 @@ ngx_http_academy_zone_rebuild_pendings(ngx_http_academy_zone_t *zone,
         ngx_queue_insert_tail(&pending->mailbox->pending, &pending->queue);
 
         link = &pending->next;
+    }
+}
+
+
+static void
+ngx_http_academy_zone_rebuild_clients(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_client_t **link)
+{
+    size_t                      size;
+    ngx_http_academy_client_t  *client;
+
+    while (*link) {
+        client = *link;
+
+        if (client->mailboxes == 0) {
+            *link = client->next;
+            continue;
+        }
+
+        size = offsetof(ngx_http_academy_client_t, id) + client->len;
+
+        (void) ngx_http_academy_zone_mark(zone, client, size);
+
+        link = &client->next;
     }
 }
 
