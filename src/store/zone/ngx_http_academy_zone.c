@@ -6,7 +6,6 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
-#include <sys/eventfd.h>
 #include <openssl/rand.h>
 #include "ngx_http_academy_zone.h"
 
@@ -36,10 +35,6 @@ static ngx_int_t ngx_http_academy_zone_layout(ngx_http_academy_zone_t *zone,
 static void ngx_http_academy_zone_faults(ngx_http_academy_zone_sh_t *sh);
 #endif
 static ngx_uint_t ngx_http_academy_zone_buckets(size_t size, size_t each);
-static ngx_int_t ngx_http_academy_bells_create(ngx_http_academy_zone_t *zone,
-    ngx_uint_t n);
-static ngx_int_t ngx_http_academy_bells_hold(ngx_http_academy_zone_t *zone);
-static void ngx_http_academy_bells_release(void *data);
 
 
 ngx_http_academy_store_t  ngx_http_academy_zone_store = {
@@ -177,7 +172,7 @@ ngx_http_academy_zone_init(ngx_shm_zone_t *shm_zone, void *data)
             return NGX_ERROR;
         }
 
-        if (ngx_http_academy_bells_hold(zone) != NGX_OK) {
+        if (ngx_http_academy_bells_hold(zone->bells, zone->cycle) != NGX_OK) {
             return NGX_ERROR;
         }
 
@@ -203,7 +198,11 @@ ngx_http_academy_zone_init(ngx_shm_zone_t *shm_zone, void *data)
         return NGX_ERROR;
     }
 
-    return ngx_http_academy_bells_create(zone, nslots);
+    zone->bells = ngx_http_academy_bells_create(zone->cycle, nslots,
+                                                &shm_zone->shm.name,
+                                                shm_zone->shm.log);
+
+    return zone->bells ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -366,87 +365,6 @@ ngx_http_academy_zone_buckets(size_t size, size_t each)
 }
 
 
-static ngx_int_t
-ngx_http_academy_bells_create(ngx_http_academy_zone_t *zone, ngx_uint_t n)
-{
-    int                        fd;
-    ngx_log_t                 *log;
-    ngx_http_academy_bells_t  *bells;
-
-    log = zone->shm_zone->shm.log;
-
-    bells = ngx_calloc(sizeof(ngx_http_academy_bells_t) + n * sizeof(int), log);
-    if (bells == NULL) {
-        return NGX_ERROR;
-    }
-
-    for (bells->n = 0; bells->n < n; bells->n++) {
-
-        fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
-
-        if (fd == -1) {
-            ngx_log_error(NGX_LOG_EMERG, log, ngx_errno,
-                          "eventfd() failed for \"academy_zone\" zone \"%V\"",
-                          &zone->shm_zone->shm.name);
-
-            bells->cycles = 1;
-            ngx_http_academy_bells_release(bells);
-            return NGX_ERROR;
-        }
-
-        bells->fd[bells->n] = fd;
-    }
-
-    zone->bells = bells;
-
-    if (ngx_http_academy_bells_hold(zone) != NGX_OK) {
-        bells->cycles = 1;
-        ngx_http_academy_bells_release(bells);
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_academy_bells_hold(ngx_http_academy_zone_t *zone)
-{
-    ngx_pool_cleanup_t  *cln;
-
-    cln = ngx_pool_cleanup_add(zone->cycle->pool, 0);
-    if (cln == NULL) {
-        return NGX_ERROR;
-    }
-
-    cln->handler = ngx_http_academy_bells_release;
-    cln->data = zone->bells;
-
-    zone->bells->cycles++;
-
-    return NGX_OK;
-}
-
-
-static void
-ngx_http_academy_bells_release(void *data)
-{
-    ngx_http_academy_bells_t  *bells = data;
-
-    ngx_uint_t  i;
-
-    if (--bells->cycles) {
-        return;
-    }
-
-    for (i = 0; i < bells->n; i++) {
-        (void) close(bells->fd[i]);
-    }
-
-    ngx_free(bells);
-}
-
-
 void
 ngx_http_academy_zone_lock(ngx_http_academy_zone_t *zone)
 {
@@ -473,8 +391,6 @@ ngx_http_academy_zone_lock(ngx_http_academy_zone_t *zone)
 void
 ngx_http_academy_zone_unlock(ngx_http_academy_zone_t *zone)
 {
-    int                         fd;
-    uint64_t                    one;
     ngx_uint_t                  i, n;
     ngx_http_academy_worker_t  *worker;
 
@@ -500,14 +416,7 @@ ngx_http_academy_zone_unlock(ngx_http_academy_zone_t *zone)
     worker->nring = 0;
 
     for (i = 0; i < n; i++) {
-
-        fd = zone->bells->fd[worker->ring[i]];
-        one = 1;
-
-        if (write(fd, &one, sizeof(one)) == -1) {
-            ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ngx_errno,
-                          "write() to eventfd %d of a worker failed", fd);
-        }
+        ngx_http_academy_bell_ring(zone->bells, worker->ring[i]);
     }
 }
 

@@ -11,6 +11,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_event.h>
+#include "ngx_http_academy_bell.h"
 #include "ngx_http_academy_exchange.h"
 
 
@@ -241,15 +242,6 @@ typedef struct {
     ngx_uint_t                     nslots;
     ngx_http_academy_slot_t        slots[1];
 } ngx_http_academy_zone_sh_t;
-
-
-/* the eventfds of a zone: as long as any cycle of this master has the zone */
-
-typedef struct {
-    ngx_uint_t                     cycles;
-    ngx_uint_t                     n;
-    int                            fd[1];
-} ngx_http_academy_bells_t;
 
 
 /* who waits here, by mailbox: lists in a table of a power of two */

@@ -69,8 +69,7 @@ static void ngx_http_academy_zone_sweep_handler(ngx_event_t *ev);
 static ngx_uint_t ngx_http_academy_zone_sweep(ngx_http_academy_zone_t *zone);
 static void ngx_http_academy_zone_sweep_lodgers(ngx_http_academy_zone_t *zone);
 static ngx_uint_t ngx_http_academy_zone_gone(ngx_pid_t pid);
-static ngx_int_t ngx_http_academy_zone_claim(ngx_http_academy_zone_t *zone,
-    ngx_log_t *log);
+static ngx_int_t ngx_http_academy_zone_claim(ngx_http_academy_zone_t *zone);
 static void ngx_http_academy_zone_bell_handler(ngx_event_t *ev);
 static void ngx_http_academy_zone_close(ngx_http_academy_zone_t *zone);
 static void ngx_http_academy_zone_release(ngx_http_academy_zone_t *zone);
@@ -715,7 +714,7 @@ ngx_http_academy_zone_sweep_handler(ngx_event_t *ev)
     }
 
     if (worker->slot == NULL) {
-        (void) ngx_http_academy_zone_claim(zone, ev->log);
+        (void) ngx_http_academy_zone_claim(zone);
     }
 
     ngx_add_timer(ev, NGX_HTTP_ACADEMY_SWEEP);
@@ -845,7 +844,7 @@ ngx_http_academy_zone_init_worker(ngx_http_academy_exchange_t *exchange,
 
     zone->worker = worker;
 
-    rc = ngx_http_academy_zone_claim(zone, cycle->log);
+    rc = ngx_http_academy_zone_claim(zone);
 
     if (rc == NGX_DECLINED) {
         ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
@@ -872,9 +871,9 @@ ngx_http_academy_zone_init_worker(ngx_http_academy_exchange_t *exchange,
  */
 
 static ngx_int_t
-ngx_http_academy_zone_claim(ngx_http_academy_zone_t *zone, ngx_log_t *log)
+ngx_http_academy_zone_claim(ngx_http_academy_zone_t *zone)
 {
-    ngx_uint_t                  n, flags;
+    ngx_uint_t                  n;
     ngx_connection_t           *c;
     ngx_http_academy_slot_t    *slot;
     ngx_http_academy_worker_t  *worker;
@@ -903,27 +902,11 @@ ngx_http_academy_zone_claim(ngx_http_academy_zone_t *zone, ngx_log_t *log)
         }
     }
 
-    c = ngx_get_connection(zone->bells->fd[n], log);
+    c = ngx_http_academy_bell_open(zone->bells, n,
+                                   ngx_http_academy_zone_bell_handler, worker);
     if (c == NULL) {
-        goto failed;
-    }
-
-    /* a graceful exit runs the handler of what is idle, with c->close set */
-
-    c->idle = 1;
-    c->data = worker;
-    c->log = ngx_cycle->log;
-    c->read->log = ngx_cycle->log;
-    c->write->log = ngx_cycle->log;
-    c->read->handler = ngx_http_academy_zone_bell_handler;
-
-    flags = (ngx_event_flags & NGX_USE_CLEAR_EVENT) ? NGX_CLEAR_EVENT
-                                                    : NGX_LEVEL_EVENT;
-
-    if (ngx_add_event(c->read, NGX_READ_EVENT, flags) != NGX_OK) {
-        ngx_free_connection(c);
-        c->fd = (ngx_socket_t) -1;
-        goto failed;
+        (void) ngx_http_academy_zone_vacate(zone, slot, ngx_pid);
+        return NGX_ERROR;
     }
 
     worker->bell = c;
@@ -932,12 +915,6 @@ ngx_http_academy_zone_claim(ngx_http_academy_zone_t *zone, ngx_log_t *log)
     worker->messages = &slot->messages;
 
     return NGX_OK;
-
-failed:
-
-    (void) ngx_http_academy_zone_vacate(zone, slot, ngx_pid);
-
-    return NGX_ERROR;
 }
 
 
@@ -1066,7 +1043,6 @@ ngx_http_academy_zone_return_all(ngx_http_academy_zone_t *zone,
 static void
 ngx_http_academy_zone_bell_handler(ngx_event_t *ev)
 {
-    uint64_t                    count;
     ngx_connection_t           *c;
     ngx_http_academy_worker_t  *worker;
 
@@ -1074,31 +1050,12 @@ ngx_http_academy_zone_bell_handler(ngx_event_t *ev)
     worker = c->data;
 
     if (!c->close) {
-
-        /* edge-triggered, there is no need to read the counter */
-
-        if ((ngx_event_flags & NGX_USE_LEVEL_EVENT)
-            && read(c->fd, &count, sizeof(count)) == -1
-            && ngx_errno != NGX_EAGAIN)
-        {
-            ngx_log_error(NGX_LOG_ALERT, ev->log, ngx_errno,
-                          "read() of an eventfd failed");
-        }
-
+        ngx_http_academy_bell_heard(ev);
         ngx_http_academy_zone_wake_handler(&worker->wake);
         return;
     }
 
-    /* the descriptor is the master's, for the next one in this slot */
-
-    if (ngx_del_event(ev, NGX_READ_EVENT, 0) != NGX_OK) {
-        ngx_log_error(NGX_LOG_ALERT, ev->log, 0,
-                      "eventfd of zone \"%V\" could not be left",
-                      &worker->zone->exchange.name);
-    }
-
-    ngx_free_connection(c);
-    c->fd = (ngx_socket_t) -1;
+    ngx_http_academy_bell_close(c);
 
     ngx_http_academy_zone_close(worker->zone);
     ngx_http_academy_zone_release(worker->zone);
