@@ -817,6 +817,10 @@ ngx_http_academy_init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
+    if (ngx_http_academy_auth_init_worker(amcf->auth_zone) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     exchange = amcf->exchanges.elts;
 
     for (i = 0; i < amcf->exchanges.nelts; i++) {
@@ -842,6 +846,7 @@ ngx_http_academy_exit_process(ngx_cycle_t *cycle)
         return;
     }
 
+    ngx_http_academy_auth_exit_worker();
     ngx_http_academy_wire_exit();
 
     exchange = amcf->exchanges.elts;

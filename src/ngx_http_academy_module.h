@@ -18,6 +18,7 @@
 typedef struct {
     ngx_array_t                    exchanges;
                                        /* of ngx_http_academy_exchange_t * */
+    ngx_http_academy_auth_zone_t  *auth_zone;     /* NULL: none is needed */
 } ngx_http_academy_main_conf_t;
 
 
@@ -65,8 +66,10 @@ struct ngx_http_academy_ctx_s {
     ngx_str_t                      token;
     ngx_http_academy_identity_t    identity;      /* of the token */
     json_t                        *claims;        /* of the identity */
-    void                          *cached;        /* the cache's */
-    void                          *provider;      /* of who asks it */
+    u_char                        *cached;        /* its key in the cache */
+    ngx_http_academy_auth_zone_t  *asks;          /* as the only one */
+    void                          *inquiry;       /* of who asks */
+    void                          *waiter;        /* of who waits for that */
 
     unsigned                       asking:1;      /* what the token is */
     unsigned                       verified:1;    /* the token is good */

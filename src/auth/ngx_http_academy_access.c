@@ -216,9 +216,9 @@ ngx_http_academy_verify(ngx_http_request_t *r,
 {
     ngx_int_t  rc;
 
-    if (!ctx->asking) {
+    while (!ctx->asking) {
 
-        if (acf->cache_zone) {
+        if (acf->cache) {
             rc = ngx_http_academy_auth_cache_get(r, acf, &ctx->token,
                                                  &ctx->identity);
             if (rc != NGX_DECLINED) {
@@ -230,12 +230,27 @@ ngx_http_academy_verify(ngx_http_request_t *r,
             return NGX_ABORT;
         }
 
+        /* what a worker finds out by itself others need not wait for */
+
+        if (acf->cache && acf->mode >= NGX_HTTP_ACADEMY_AUTH_INTROSPECTION) {
+
+            rc = ngx_http_academy_auth_cache_ask(r, acf);
+
+            if (rc == NGX_DECLINED) {
+                continue;
+            }
+
+            if (rc != NGX_OK) {
+                return rc;
+            }
+        }
+
         ctx->asking = 1;
     }
 
     rc = ngx_http_academy_ask(r, acf, ctx);
 
-    if (rc == NGX_OK && acf->cache_zone) {
+    if (rc == NGX_OK && acf->cache) {
         ngx_http_academy_auth_cache_put(r, acf, &ctx->identity);
     }
 
@@ -252,10 +267,12 @@ ngx_http_academy_ask(ngx_http_request_t *r, ngx_http_academy_auth_conf_t *acf,
     case NGX_HTTP_ACADEMY_AUTH_JWT:
         return ngx_http_academy_jwt(r, acf, ctx);
 
-    default:
-        return ngx_http_academy_identity_refuse(&ctx->identity,
-                                                NGX_HTTP_SERVICE_UNAVAILABLE,
-                                                "nobody can be asked");
+    case NGX_HTTP_ACADEMY_AUTH_INTROSPECTION:
+        return ngx_http_academy_introspect(r, acf, &ctx->token,
+                                           &ctx->identity);
+
+    default: /* NGX_HTTP_ACADEMY_AUTH_GLOBUS */
+        return ngx_http_academy_globus(r, acf, &ctx->token, &ctx->identity);
     }
 }
 
@@ -264,8 +281,9 @@ static ngx_int_t
 ngx_http_academy_jwt(ngx_http_request_t *r, ngx_http_academy_auth_conf_t *acf,
     ngx_http_academy_ctx_t *ctx)
 {
-    ngx_int_t  rc;
-    ngx_str_t  kid;
+    ngx_int_t                 rc;
+    ngx_str_t                 kid;
+    ngx_http_academy_keys_t  *keys;
 
     rc = ngx_http_academy_jwt_verify(r, acf, &ctx->token, acf->keys,
                                      &ctx->identity, &kid);
@@ -274,15 +292,41 @@ ngx_http_academy_jwt(ngx_http_request_t *r, ngx_http_academy_auth_conf_t *acf,
         return rc;
     }
 
-    if (acf->key_request.len) {
+    rc = acf->jwks ? NGX_OK : NGX_ABORT;
+
+    while (rc == NGX_OK) {
+
+        rc = ngx_http_academy_jwt_keys(r, acf, &keys);
+
+        if (rc != NGX_OK) {
+            break;
+        }
+
+        rc = ngx_http_academy_jwt_verify(r, acf, &ctx->token, keys,
+                                         &ctx->identity, &kid);
+
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+
+        rc = kid.len ? ngx_http_academy_jwt_keys_renew(r, acf) : NGX_ABORT;
+    }
+
+    switch (rc) {
+
+    case NGX_DECLINED:
         return ngx_http_academy_identity_refuse(&ctx->identity,
                                                 NGX_HTTP_SERVICE_UNAVAILABLE,
                                                 "its key is not to be had");
-    }
 
-    return ngx_http_academy_identity_refuse(&ctx->identity,
-                                            NGX_HTTP_FORBIDDEN,
-                                            "no key fits it");
+    case NGX_ABORT:
+        return ngx_http_academy_identity_refuse(&ctx->identity,
+                                                NGX_HTTP_FORBIDDEN,
+                                                "no key fits it");
+
+    default: /* NGX_AGAIN, NGX_ERROR */
+        return rc;
+    }
 }
 
 

@@ -46,7 +46,9 @@ typedef struct {
 } ngx_http_academy_auth_bounds_t;
 
 
-typedef struct ngx_http_academy_keys_s  ngx_http_academy_keys_t;
+typedef struct ngx_http_academy_keys_s       ngx_http_academy_keys_t;
+typedef struct ngx_http_academy_auth_zone_s  ngx_http_academy_auth_zone_t;
+typedef struct ngx_http_academy_jwks_s       ngx_http_academy_jwks_t;
 
 
 /* what a location says of who is calling */
@@ -64,6 +66,7 @@ typedef struct {
     ngx_http_academy_keys_t   *keys;              /* of files, or NULL */
     ngx_str_t                  key_request;       /* a URI, as all below */
     time_t                     key_cache;         /* s */
+    ngx_http_academy_jwks_t   *jwks;              /* of key_request */
     ngx_uint_t                 algorithms;        /* a bit each */
 
     ngx_str_t                  introspection;
@@ -72,7 +75,7 @@ typedef struct {
 
     time_t                     cache;             /* s; 0: off */
     size_t                     cache_size;        /* 0: not said */
-    ngx_shm_zone_t            *cache_zone;
+    ngx_http_academy_auth_zone_t  *zone;          /* NULL: nothing is shared */
 
     /*
      * of all of the above that decides what a token is worth, keys in files
@@ -91,6 +94,7 @@ typedef struct {
     ngx_uint_t                 status;    /* NGX_HTTP_OK, NGX_HTTP_FORBIDDEN,
                                              NGX_HTTP_SERVICE_UNAVAILABLE */
     time_t                     expires;   /* Unix time; 0: not said */
+    time_t                     keep;      /* s at the most; 0: not said */
     ngx_str_t                  id;        /* of the client, by default */
     ngx_str_t                  groups;    /* of Globus, comma-joined */
     ngx_str_t                  claims;    /* the text of a JSON object */
@@ -107,6 +111,10 @@ char *ngx_http_academy_auth_merge(ngx_conf_t *cf,
 /* that all is there which the exchange mounted in file:line needs */
 char *ngx_http_academy_auth_check(ngx_conf_t *cf,
     ngx_http_academy_auth_conf_t *acf, ngx_str_t *file, ngx_uint_t line);
+
+/* what a location's URI leads to; of another server it is another */
+ngx_int_t ngx_http_academy_auth_uri_digest(ngx_conf_t *cf, ngx_str_t *uri,
+    u_char *digest);
 
 /* setters; an ngx_http_academy_auth_conf_t is at cmd->offset of conf */
 char *ngx_http_academy_auth_mode(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -193,23 +201,36 @@ char *ngx_http_academy_claim_set(ngx_conf_t *cf, ngx_command_t *cmd,
 
 /*
  * ngx_http_academy_auth_cache.c: what tokens were found to be, for all workers
- *
- * NGX_OK: identity is what was found; NGX_AGAIN: somebody asks, the request is
- * parked and its phases run again; NGX_DECLINED: this request is the one who
- * asks (with JWT, whoever asks: then nobody waits); NGX_ERROR.
  */
+
+/* NGX_OK: identity is what was found; NGX_DECLINED: nothing was; NGX_ERROR */
 ngx_int_t ngx_http_academy_auth_cache_get(ngx_http_request_t *r,
     ngx_http_academy_auth_conf_t *acf, ngx_str_t *token,
     ngx_http_academy_identity_t *identity);
 
-/* ends the asking, and wakes all who wait, in all workers */
+/*
+ * What get() has not found.  NGX_OK: this request is to ask; NGX_AGAIN: another
+ * one does, this one is parked and its phases run on after that; NGX_DECLINED:
+ * it is known by now; NGX_ERROR.
+ */
+ngx_int_t ngx_http_academy_auth_cache_ask(ngx_http_request_t *r,
+    ngx_http_academy_auth_conf_t *acf);
+
+/* what get() has not found; ends the asking */
 void ngx_http_academy_auth_cache_put(ngx_http_request_t *r,
     ngx_http_academy_auth_conf_t *acf,
     ngx_http_academy_identity_t *identity);
 
-/* the zone of acf, at the end of its check */
-char *ngx_http_academy_auth_cache_zone(ngx_conf_t *cf,
-    ngx_http_academy_auth_conf_t *acf);
+/* the one zone of a configuration; size 0: the default.  NULL: an error */
+ngx_http_academy_auth_zone_t *ngx_http_academy_auth_zone_add(ngx_conf_t *cf,
+    size_t size);
+
+
+/* ngx_http_academy_auth_ask.c; zone may be NULL */
+
+ngx_int_t ngx_http_academy_auth_init_worker(
+    ngx_http_academy_auth_zone_t *zone);
+void ngx_http_academy_auth_exit_worker(void);
 
 
 /* ngx_http_academy_introspect.c, ngx_http_academy_globus.c */
@@ -225,15 +246,25 @@ ngx_int_t ngx_http_academy_globus(ngx_http_request_t *r,
 
 /* ngx_http_academy_jwt_keys.c */
 
+/* of a location with academy_jwt_key_request; NULL: an error */
+ngx_http_academy_jwks_t *ngx_http_academy_jwks_create(ngx_conf_t *cf,
+    ngx_http_academy_auth_conf_t *acf);
+
 /*
  * The keys of academy_jwt_key_request, to be used before the next event.
  * NGX_OK: keys; NGX_AGAIN while they are fetched; NGX_DECLINED: there are none
- * to be had now, which is 503; NGX_ERROR.  A kid that they do not have is
- * reason to fetch, an empty one is not.
+ * to be had now, which is 503; NGX_ERROR.
  */
 ngx_int_t ngx_http_academy_jwt_keys(ngx_http_request_t *r,
-    ngx_http_academy_auth_conf_t *acf, ngx_str_t *kid,
-    ngx_http_academy_keys_t **keys);
+    ngx_http_academy_auth_conf_t *acf, ngx_http_academy_keys_t **keys);
+
+/*
+ * When these keys do not have the one that a token names.  NGX_OK: there are
+ * others by now; NGX_AGAIN, after which there may be; NGX_ABORT: not long ago
+ * there were none; NGX_DECLINED: that could not be found out; NGX_ERROR.
+ */
+ngx_int_t ngx_http_academy_jwt_keys_renew(ngx_http_request_t *r,
+    ngx_http_academy_auth_conf_t *acf);
 
 
 #endif /* _NGX_HTTP_ACADEMY_AUTH_H_INCLUDED_ */

@@ -9,19 +9,15 @@
 #include <ngx_http.h>
 #include <openssl/evp.h>
 #include "ngx_http_academy_http.h"
+#include "ngx_http_academy_auth_zone.h"
 
 
 /*
- * What tokens were found to be, for all workers, in a zone of its own.
+ * What tokens were found to be, for all workers.
  *
  * The key is the SHA-256 of the location's digest and the token: no token is
  * in the zone, and what was found for one audience, or by keys that were in
  * force before a reload, is not found for another.
- *
- * All is guarded by the slab pool's mutex, which nginx frees when its holder
- * dies.  A holder sets "busy" to its pid; who finds it set follows one that
- * died inside, and empties the zone: it is only a cache.  Nothing but shpool
- * itself is to be remembered from one section to the next.
  */
 
 
@@ -33,56 +29,37 @@
 
 #define NGX_HTTP_ACADEMY_AUTH_REFUSED   5
 
+/* of a provider that did not answer: the Retry-After of that, in seconds */
+
+#define NGX_HTTP_ACADEMY_AUTH_UNANSWERED  1
+
 /* an entry's strings all together: claims cannot be longer than a token */
 
 #define NGX_HTTP_ACADEMY_AUTH_TEXT      (3 * NGX_HTTP_ACADEMY_MAX_TOKEN)
 
 
-typedef struct ngx_http_academy_auth_entry_s  ngx_http_academy_auth_entry_t;
-
-struct ngx_http_academy_auth_entry_s {
-    ngx_http_academy_auth_entry_t   *next;        /* of a bucket */
-    ngx_queue_t                      queue;       /* by the last use */
-    u_char                           key[NGX_HTTP_ACADEMY_DIGEST_LEN];
-    ngx_uint_t                       status;
-    time_t                           until;       /* it may be used */
-    time_t                           expires;     /* the token does */
-    size_t                           id;          /* lengths */
-    size_t                           groups;
-    size_t                           claims;
-    u_char                           data[1];
-};
-
-
-typedef struct {
-    ngx_pid_t                        busy;
-    ngx_queue_t                      queue;       /* latest use first */
-    ngx_uint_t                       mask;
-    ngx_http_academy_auth_entry_t   *buckets[1];
-} ngx_http_academy_auth_sh_t;
-
-
-static ngx_int_t ngx_http_academy_auth_cache_init(ngx_shm_zone_t *shm_zone,
+static ngx_int_t ngx_http_academy_auth_zone_init(ngx_shm_zone_t *shm_zone,
     void *data);
-static ngx_int_t ngx_http_academy_auth_cache_clear(ngx_slab_pool_t *shpool);
-static ngx_http_academy_auth_sh_t *ngx_http_academy_auth_cache_lock(
-    ngx_slab_pool_t *shpool, ngx_pid_t *died);
-static void ngx_http_academy_auth_cache_unlock(ngx_slab_pool_t *shpool,
-    ngx_pid_t died);
+static ngx_int_t ngx_http_academy_auth_clear(ngx_slab_pool_t *shpool);
+static void ngx_http_academy_auth_cache_read(ngx_http_academy_auth_sh_t *sh,
+    ngx_http_academy_auth_entry_t *entry,
+    ngx_http_academy_identity_t *identity);
 static u_char *ngx_http_academy_auth_cache_key(ngx_http_request_t *r,
     ngx_http_academy_auth_conf_t *acf, ngx_str_t *token);
 static ngx_http_academy_auth_entry_t **ngx_http_academy_auth_cache_find(
     ngx_http_academy_auth_sh_t *sh, u_char *key);
-static void ngx_http_academy_auth_cache_delete(ngx_slab_pool_t *shpool,
-    ngx_http_academy_auth_sh_t *sh, ngx_http_academy_auth_entry_t **link);
-static ngx_http_academy_auth_entry_t *ngx_http_academy_auth_cache_alloc(
-    ngx_slab_pool_t *shpool, ngx_http_academy_auth_sh_t *sh, size_t size,
-    ngx_uint_t status);
+static void ngx_http_academy_auth_cache_delete(
+    ngx_http_academy_auth_zone_t *zone, ngx_http_academy_auth_sh_t *sh,
+    ngx_http_academy_auth_entry_t **link);
+static void ngx_http_academy_auth_cache_store(
+    ngx_http_academy_auth_zone_t *zone, ngx_http_academy_auth_sh_t *sh,
+    u_char *key, ngx_http_academy_identity_t *identity, time_t until);
 static time_t ngx_http_academy_auth_cache_until(
     ngx_http_academy_auth_conf_t *acf, ngx_http_academy_identity_t *identity);
+static void ngx_http_academy_auth_cache_cleanup(void *data);
 
 
-static ngx_str_t  ngx_http_academy_auth_zone =
+static ngx_str_t  ngx_http_academy_auth_zone_name =
     ngx_string("academy_auth_cache");
 
 static EVP_MD      *ngx_http_academy_auth_md;
@@ -99,47 +76,34 @@ ngx_http_academy_auth_cache_get(ngx_http_request_t *r,
     u_char                          *p;
     size_t                           size;
     ngx_pid_t                        died;
-    ngx_slab_pool_t                 *shpool;
     ngx_http_academy_ctx_t          *ctx;
     ngx_http_academy_auth_sh_t      *sh;
     ngx_http_academy_auth_entry_t   *entry, **link;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
 
-    ctx->cached = ngx_http_academy_auth_cache_key(r, acf, token);
     if (ctx->cached == NULL) {
-        return NGX_ERROR;
+        ctx->cached = ngx_http_academy_auth_cache_key(r, acf, token);
+        if (ctx->cached == NULL) {
+            return NGX_ERROR;
+        }
     }
 
-    shpool = (ngx_slab_pool_t *) acf->cache_zone->shm.addr;
-    size = 0;
-
-    sh = ngx_http_academy_auth_cache_lock(shpool, &died);
+    sh = ngx_http_academy_auth_lock(acf->zone, &died);
 
     link = sh ? ngx_http_academy_auth_cache_find(sh, ctx->cached) : NULL;
     entry = link ? *link : NULL;
 
     if (entry && entry->until <= ngx_time()) {
-        ngx_http_academy_auth_cache_delete(shpool, sh, link);
+        ngx_http_academy_auth_cache_delete(acf->zone, sh, link);
         entry = NULL;
     }
 
     if (entry) {
-        ngx_queue_remove(&entry->queue);
-        ngx_queue_insert_head(&sh->queue, &entry->queue);
-
-        identity->status = entry->status;
-        identity->expires = entry->expires;
-        identity->reason = NULL;
-        identity->id.len = entry->id;
-        identity->groups.len = entry->groups;
-        identity->claims.len = entry->claims;
-
-        size = entry->id + entry->groups + entry->claims;
-        ngx_memcpy(ngx_http_academy_auth_text, entry->data, size);
+        ngx_http_academy_auth_cache_read(sh, entry, identity);
     }
 
-    ngx_http_academy_auth_cache_unlock(shpool, died);
+    ngx_http_academy_auth_unlock(acf->zone, died);
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "academy token is known: %d", entry != NULL);
@@ -147,6 +111,8 @@ ngx_http_academy_auth_cache_get(ngx_http_request_t *r,
     if (entry == NULL) {
         return NGX_DECLINED;
     }
+
+    size = identity->id.len + identity->groups.len + identity->claims.len;
 
     p = ngx_pnalloc(r->pool, size + 1);
     if (p == NULL) {
@@ -163,50 +129,158 @@ ngx_http_academy_auth_cache_get(ngx_http_request_t *r,
 }
 
 
+/* within the lock: to where the strings stand until they have a place */
+
+static void
+ngx_http_academy_auth_cache_read(ngx_http_academy_auth_sh_t *sh,
+    ngx_http_academy_auth_entry_t *entry,
+    ngx_http_academy_identity_t *identity)
+{
+    ngx_queue_remove(&entry->queue);
+    ngx_queue_insert_head(&sh->queue, &entry->queue);
+
+    identity->status = entry->status;
+    identity->expires = entry->expires;
+    identity->reason = NULL;
+    identity->id.len = entry->id;
+    identity->groups.len = entry->groups;
+    identity->claims.len = entry->claims;
+
+    ngx_memcpy(ngx_http_academy_auth_text, entry->data,
+               entry->id + entry->groups + entry->claims);
+}
+
+
+ngx_int_t
+ngx_http_academy_auth_cache_ask(ngx_http_request_t *r,
+    ngx_http_academy_auth_conf_t *acf)
+{
+    ngx_int_t                        rc;
+    ngx_pid_t                        died;
+    ngx_http_cleanup_t              *cln;
+    ngx_http_academy_ctx_t          *ctx;
+    ngx_http_academy_auth_sh_t      *sh;
+    ngx_http_academy_auth_entry_t   *entry;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
+
+    cln = ngx_http_cleanup_add(r, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    sh = ngx_http_academy_auth_lock(acf->zone, &died);
+
+    entry = sh ? *ngx_http_academy_auth_cache_find(sh, ctx->cached) : NULL;
+
+    if (entry && entry->until > ngx_time()) {
+        rc = NGX_DECLINED;
+
+    } else if (sh == NULL) {
+        rc = NGX_OK;
+
+    } else {
+        rc = ngx_http_academy_auth_ask(acf->zone, sh, ctx->cached);
+
+        if (rc == NGX_DECLINED) {
+            rc = NGX_OK;
+
+        } else if (rc == NGX_OK) {
+            ctx->asks = acf->zone;
+            cln->handler = ngx_http_academy_auth_cache_cleanup;
+            cln->data = ctx;
+        }
+    }
+
+    ngx_http_academy_auth_unlock(acf->zone, died);
+
+    if (rc == NGX_AGAIN) {
+        return ngx_http_academy_auth_wait(r, ctx->cached);
+    }
+
+    return rc;
+}
+
+
+/* a request that asked has ended before there was an answer */
+
+static void
+ngx_http_academy_auth_cache_cleanup(void *data)
+{
+    ngx_http_academy_ctx_t *ctx = data;
+
+    if (ctx->asks) {
+        ngx_http_academy_auth_give_up(ctx->asks, ctx->cached);
+        ctx->asks = NULL;
+    }
+}
+
+
 void
 ngx_http_academy_auth_cache_put(ngx_http_request_t *r,
     ngx_http_academy_auth_conf_t *acf, ngx_http_academy_identity_t *identity)
 {
-    u_char                          *p;
-    size_t                           size;
     time_t                           until;
+    uint64_t                         slots[NGX_HTTP_ACADEMY_AUTH_WORDS];
     ngx_pid_t                        died;
-    ngx_slab_pool_t                 *shpool;
     ngx_http_academy_ctx_t          *ctx;
     ngx_http_academy_auth_sh_t      *sh;
-    ngx_http_academy_auth_entry_t   *entry, **link;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
 
-    size = identity->id.len + identity->groups.len + identity->claims.len;
     until = ngx_http_academy_auth_cache_until(acf, identity);
 
-    if (size > NGX_HTTP_ACADEMY_AUTH_TEXT || until <= ngx_time()) {
+    sh = ngx_http_academy_auth_lock(acf->zone, &died);
+
+    if (sh && until > ngx_time()) {
+        ngx_http_academy_auth_cache_store(acf->zone, sh, ctx->cached, identity,
+                                          until);
+    }
+
+    ngx_memzero(slots, sizeof(slots));
+
+    if (sh && ctx->asks) {
+        ngx_http_academy_auth_end(acf->zone, sh, ctx->cached, slots);
+    }
+
+    ngx_http_academy_auth_unlock(acf->zone, died);
+
+    if (ctx->asks) {
+        ctx->asks = NULL;
+        ngx_http_academy_auth_tell(acf->zone, ctx->cached, slots);
+    }
+}
+
+
+static void
+ngx_http_academy_auth_cache_store(ngx_http_academy_auth_zone_t *zone,
+    ngx_http_academy_auth_sh_t *sh, u_char *key,
+    ngx_http_academy_identity_t *identity, time_t until)
+{
+    u_char                          *p;
+    size_t                           size;
+    ngx_http_academy_auth_entry_t   *entry, **link;
+
+    size = identity->id.len + identity->groups.len + identity->claims.len;
+
+    if (size > NGX_HTTP_ACADEMY_AUTH_TEXT) {
         return;
     }
 
-    shpool = (ngx_slab_pool_t *) acf->cache_zone->shm.addr;
-
-    sh = ngx_http_academy_auth_cache_lock(shpool, &died);
-
-    if (sh == NULL) {
-        goto done;
-    }
-
-    link = ngx_http_academy_auth_cache_find(sh, ctx->cached);
+    link = ngx_http_academy_auth_cache_find(sh, key);
 
     if (*link) {
-        ngx_http_academy_auth_cache_delete(shpool, sh, link);
+        ngx_http_academy_auth_cache_delete(zone, sh, link);
     }
 
-    entry = ngx_http_academy_auth_cache_alloc(shpool, sh, size,
-                                              identity->status);
-
+    entry = ngx_http_academy_auth_alloc(zone, sh,
+                         offsetof(ngx_http_academy_auth_entry_t, data) + size,
+                         identity->status != NGX_HTTP_OK);
     if (entry == NULL) {
-        goto done;
+        return;
     }
 
-    ngx_memcpy(entry->key, ctx->cached, NGX_HTTP_ACADEMY_DIGEST_LEN);
+    ngx_memcpy(entry->key, key, NGX_HTTP_ACADEMY_DIGEST_LEN);
 
     entry->status = identity->status;
     entry->until = until;
@@ -231,19 +305,15 @@ ngx_http_academy_auth_cache_put(ngx_http_request_t *r,
 
     /* the place may be another one, where something was evicted */
 
-    link = ngx_http_academy_auth_cache_find(sh, ctx->cached);
+    link = ngx_http_academy_auth_cache_find(sh, key);
 
     entry->next = NULL;
     *link = entry;
     ngx_queue_insert_head(&sh->queue, &entry->queue);
-
-done:
-
-    ngx_http_academy_auth_cache_unlock(shpool, died);
 }
 
 
-/* until when something may be used again; 0: it is not to be kept */
+/* until when something may be used again */
 
 static time_t
 ngx_http_academy_auth_cache_until(ngx_http_academy_auth_conf_t *acf,
@@ -258,6 +328,10 @@ ngx_http_academy_auth_cache_until(ngx_http_academy_auth_conf_t *acf,
     case NGX_HTTP_OK:
         until = now + acf->cache;
 
+        if (identity->keep) {
+            until = ngx_min(until, now + identity->keep);
+        }
+
         if (identity->expires) {
             until = ngx_min(until, identity->expires);
         }
@@ -268,7 +342,10 @@ ngx_http_academy_auth_cache_until(ngx_http_academy_auth_conf_t *acf,
         return now + ngx_min(acf->cache, NGX_HTTP_ACADEMY_AUTH_REFUSED);
 
     default:
-        return 0;
+
+        /* whoever waits for the same is told the same, not to ask as well */
+
+        return now + NGX_HTTP_ACADEMY_AUTH_UNANSWERED;
     }
 }
 
@@ -302,16 +379,13 @@ ngx_http_academy_auth_cache_key(ngx_http_request_t *r,
 }
 
 
-/*
- * NULL: there is nothing to be found, nor anything to be put; unlock() has to
- * be called all the same.
- */
-
-static ngx_http_academy_auth_sh_t *
-ngx_http_academy_auth_cache_lock(ngx_slab_pool_t *shpool, ngx_pid_t *died)
+ngx_http_academy_auth_sh_t *
+ngx_http_academy_auth_lock(ngx_http_academy_auth_zone_t *zone, ngx_pid_t *died)
 {
+    ngx_slab_pool_t             *shpool;
     ngx_http_academy_auth_sh_t  *sh;
 
+    shpool = zone->shpool;
     *died = 0;
 
     ngx_shmtx_lock(&shpool->mutex);
@@ -321,7 +395,7 @@ ngx_http_academy_auth_cache_lock(ngx_slab_pool_t *shpool, ngx_pid_t *died)
     if (sh && sh->busy) {
         *died = sh->busy;
 
-        if (ngx_http_academy_auth_cache_clear(shpool) != NGX_OK) {
+        if (ngx_http_academy_auth_clear(shpool) != NGX_OK) {
             return NULL;
         }
 
@@ -330,25 +404,27 @@ ngx_http_academy_auth_cache_lock(ngx_slab_pool_t *shpool, ngx_pid_t *died)
 
     if (sh) {
         sh->busy = ngx_pid;
+        ngx_memory_barrier();
     }
 
     return sh;
 }
 
 
-static void
-ngx_http_academy_auth_cache_unlock(ngx_slab_pool_t *shpool, ngx_pid_t died)
+void
+ngx_http_academy_auth_unlock(ngx_http_academy_auth_zone_t *zone,
+    ngx_pid_t died)
 {
     ngx_http_academy_auth_sh_t  *sh;
 
-    sh = shpool->data;
+    sh = zone->shpool->data;
 
     if (sh) {
         ngx_memory_barrier();
         sh->busy = 0;
     }
 
-    ngx_shmtx_unlock(&shpool->mutex);
+    ngx_shmtx_unlock(&zone->shpool->mutex);
 
     if (died) {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
@@ -379,7 +455,7 @@ ngx_http_academy_auth_cache_find(ngx_http_academy_auth_sh_t *sh, u_char *key)
 
 
 static void
-ngx_http_academy_auth_cache_delete(ngx_slab_pool_t *shpool,
+ngx_http_academy_auth_cache_delete(ngx_http_academy_auth_zone_t *zone,
     ngx_http_academy_auth_sh_t *sh, ngx_http_academy_auth_entry_t **link)
 {
     ngx_http_academy_auth_entry_t  *entry;
@@ -388,7 +464,7 @@ ngx_http_academy_auth_cache_delete(ngx_slab_pool_t *shpool,
     *link = entry->next;
 
     ngx_queue_remove(&entry->queue);
-    ngx_slab_free_locked(shpool, entry);
+    ngx_slab_free_locked(zone->shpool, entry);
 }
 
 
@@ -397,28 +473,27 @@ ngx_http_academy_auth_cache_delete(ngx_slab_pool_t *shpool,
  * refusal nothing is evicted that is of use.
  */
 
-static ngx_http_academy_auth_entry_t *
-ngx_http_academy_auth_cache_alloc(ngx_slab_pool_t *shpool,
-    ngx_http_academy_auth_sh_t *sh, size_t size, ngx_uint_t status)
+void *
+ngx_http_academy_auth_alloc(ngx_http_academy_auth_zone_t *zone,
+    ngx_http_academy_auth_sh_t *sh, size_t size, ngx_uint_t refused)
 {
+    void                            *p;
     ngx_uint_t                       i;
     ngx_queue_t                     *q;
     ngx_http_academy_auth_entry_t   *entry, **link;
 
-    size += offsetof(ngx_http_academy_auth_entry_t, data);
-
     for (i = 0; i < NGX_HTTP_ACADEMY_AUTH_EVICTED; i++) {
 
-        entry = ngx_slab_alloc_locked(shpool, size);
+        p = ngx_slab_alloc_locked(zone->shpool, size);
 
-        if (entry || ngx_queue_empty(&sh->queue)) {
-            return entry;
+        if (p || ngx_queue_empty(&sh->queue)) {
+            return p;
         }
 
         q = ngx_queue_last(&sh->queue);
         entry = ngx_queue_data(q, ngx_http_academy_auth_entry_t, queue);
 
-        if (status != NGX_HTTP_OK && entry->status == NGX_HTTP_OK
+        if (refused && entry->status == NGX_HTTP_OK
             && entry->until > ngx_time())
         {
             return NULL;
@@ -426,70 +501,110 @@ ngx_http_academy_auth_cache_alloc(ngx_slab_pool_t *shpool,
 
         link = ngx_http_academy_auth_cache_find(sh, entry->key);
 
-        ngx_http_academy_auth_cache_delete(shpool, sh, link);
+        ngx_http_academy_auth_cache_delete(zone, sh, link);
     }
 
     return NULL;
 }
 
 
-char *
-ngx_http_academy_auth_cache_zone(ngx_conf_t *cf,
-    ngx_http_academy_auth_conf_t *acf)
+ngx_http_academy_auth_zone_t *
+ngx_http_academy_auth_zone_add(ngx_conf_t *cf, size_t size)
 {
-    size_t           size;
-    ngx_shm_zone_t  *shm_zone;
+    ngx_shm_zone_t                *shm_zone;
+    ngx_http_academy_auth_zone_t  *zone;
 
-    shm_zone = ngx_shared_memory_add(cf, &ngx_http_academy_auth_zone, 0,
-                                     &ngx_http_academy_auth_zone);
+    shm_zone = ngx_shared_memory_add(cf, &ngx_http_academy_auth_zone_name, 0,
+                                     &ngx_http_academy_auth_zone_name);
     if (shm_zone == NULL) {
-        return NGX_CONF_ERROR;
+        return NULL;
+    }
+
+    zone = shm_zone->data;
+
+    if (zone == NULL) {
+        zone = ngx_pcalloc(cf->pool, sizeof(ngx_http_academy_auth_zone_t));
+        if (zone == NULL) {
+            return NULL;
+        }
+
+        zone->shm_zone = shm_zone;
+        zone->cycle = cf->cycle;
+
+        shm_zone->init = ngx_http_academy_auth_zone_init;
+        shm_zone->data = zone;
     }
 
     /* of several sizes the largest; the default is none of them */
 
-    size = shm_zone->data ? shm_zone->shm.size : 0;
-    size = ngx_max(size, acf->cache_size);
+    zone->size = ngx_max(zone->size, size);
 
-    if (acf->cache_size) {
-        shm_zone->data = acf;
-    }
+    shm_zone->shm.size = zone->size ? zone->size : NGX_HTTP_ACADEMY_AUTH_CACHE;
 
-    shm_zone->shm.size = size ? size : NGX_HTTP_ACADEMY_AUTH_CACHE;
-    shm_zone->init = ngx_http_academy_auth_cache_init;
-
-    acf->cache_zone = shm_zone;
-
-    return NGX_CONF_OK;
+    return zone;
 }
 
 
 static ngx_int_t
-ngx_http_academy_auth_cache_init(ngx_shm_zone_t *shm_zone, void *data)
+ngx_http_academy_auth_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 {
-    ngx_slab_pool_t  *shpool;
+    ngx_http_academy_auth_zone_t  *ozone = data;
 
-    shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
+    ngx_uint_t                     n;
+    ngx_core_conf_t               *ccf;
+    ngx_http_academy_auth_zone_t  *zone;
 
-    /* whatever the configuration was: what is in the zone is in shpool */
+    zone = shm_zone->data;
+    zone->shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
 
-    shm_zone->data = shpool;
-
-    if (data || shm_zone->shm.exists) {
-        return NGX_OK;
+    if (ozone) {
+        zone->bells = ozone->bells;
+        return ngx_http_academy_bells_hold(zone->bells, zone->cycle);
     }
 
-    return ngx_http_academy_auth_cache_clear(shpool);
+    if (!shm_zone->shm.exists
+        && ngx_http_academy_auth_clear(zone->shpool) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(zone->cycle->conf_ctx,
+                                           ngx_core_module);
+
+    /* old and new workers during a reload, twice over, and helpers */
+
+    n = ngx_min(4 * ccf->worker_processes + 8, NGX_HTTP_ACADEMY_AUTH_SLOTS);
+
+    zone->bells = ngx_http_academy_bells_create(zone->cycle, n,
+                                                &shm_zone->shm.name,
+                                                shm_zone->shm.log);
+
+    return zone->bells ? NGX_OK : NGX_ERROR;
 }
 
 
-/* what is left in the slab pool of a process that died is not to be trusted */
+/*
+ * What is left in the slab pool of a process that died is not to be trusted,
+ * but what a single store makes.
+ */
 
 static ngx_int_t
-ngx_http_academy_auth_cache_clear(ngx_slab_pool_t *shpool)
+ngx_http_academy_auth_clear(ngx_slab_pool_t *shpool)
 {
+    ngx_pid_t                    slots[NGX_HTTP_ACADEMY_AUTH_SLOTS];
+    uint64_t                     serial;
     ngx_uint_t                   n;
     ngx_http_academy_auth_sh_t  *sh;
+
+    ngx_memzero(slots, sizeof(slots));
+    serial = 0;
+
+    sh = shpool->data;
+
+    if (sh) {
+        ngx_memcpy(slots, sh->slots, sizeof(slots));
+        serial = sh->serial;
+    }
 
     shpool->data = NULL;
 
@@ -511,6 +626,8 @@ ngx_http_academy_auth_cache_clear(ngx_slab_pool_t *shpool)
 
     sh->mask = n - 1;
     ngx_queue_init(&sh->queue);
+    ngx_memcpy(sh->slots, slots, sizeof(slots));
+    sh->serial = serial;
 
     shpool->data = sh;
 

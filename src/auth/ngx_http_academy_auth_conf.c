@@ -7,6 +7,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
+#include "ngx_http_academy_module.h"
 #include "ngx_http_academy_jwt.h"
 
 
@@ -23,8 +24,12 @@
 
 
 static char *ngx_http_academy_auth_missing(ngx_http_academy_auth_conf_t *acf);
-static char *ngx_http_academy_auth_digest(ngx_conf_t *cf,
+static char *ngx_http_academy_auth_share(ngx_conf_t *cf,
     ngx_http_academy_auth_conf_t *acf);
+static ngx_int_t ngx_http_academy_auth_digest(ngx_conf_t *cf,
+    ngx_http_academy_auth_conf_t *acf);
+static void ngx_http_academy_auth_digest_uri(ngx_conf_t *cf, EVP_MD_CTX *md,
+    ngx_str_t *uri);
 static void ngx_http_academy_auth_digest_str(EVP_MD_CTX *md, ngx_str_t *s);
 static void ngx_http_academy_auth_digest_strs(EVP_MD_CTX *md,
     ngx_array_t *strs);
@@ -83,12 +88,44 @@ ngx_http_academy_auth_check(ngx_conf_t *cf, ngx_http_academy_auth_conf_t *acf,
     cscf->client_header_buffer_size = ngx_max(cscf->client_header_buffer_size,
                                               NGX_HTTP_ACADEMY_HEADER_SIZE);
 
-    if (ngx_http_academy_auth_digest(cf, acf) != NGX_CONF_OK) {
+    if (ngx_http_academy_auth_digest(cf, acf) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
-    return acf->cache ? ngx_http_academy_auth_cache_zone(cf, acf)
-                      : NGX_CONF_OK;
+    return ngx_http_academy_auth_share(cf, acf);
+}
+
+
+/* what workers have in common */
+
+static char *
+ngx_http_academy_auth_share(ngx_conf_t *cf, ngx_http_academy_auth_conf_t *acf)
+{
+    ngx_uint_t                     keys;
+    ngx_http_academy_main_conf_t  *amcf;
+
+    keys = (acf->mode == NGX_HTTP_ACADEMY_AUTH_JWT && acf->key_request.len);
+
+    if (acf->cache == 0 && !keys) {
+        return NGX_CONF_OK;
+    }
+
+    acf->zone = ngx_http_academy_auth_zone_add(cf, acf->cache_size);
+    if (acf->zone == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    amcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_academy_module);
+    amcf->auth_zone = acf->zone;
+
+    if (keys) {
+        acf->jwks = ngx_http_academy_jwks_create(cf, acf);
+        if (acf->jwks == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
 }
 
 
@@ -109,6 +146,12 @@ ngx_http_academy_auth_missing(ngx_http_academy_auth_conf_t *acf)
 
     case NGX_HTTP_ACADEMY_AUTH_GLOBUS:
 
+        /* a token for any other service of Globus would do without */
+
+        if (acf->audiences == NULL) {
+            return "\"academy_auth_audience\"";
+        }
+
         if (acf->dependent_tokens.len == 0) {
             return "\"academy_globus_dependent_tokens\"";
         }
@@ -128,7 +171,7 @@ ngx_http_academy_auth_missing(ngx_http_academy_auth_conf_t *acf)
 }
 
 
-static char *
+static ngx_int_t
 ngx_http_academy_auth_digest(ngx_conf_t *cf, ngx_http_academy_auth_conf_t *acf)
 {
     unsigned     n;
@@ -136,12 +179,12 @@ ngx_http_academy_auth_digest(ngx_conf_t *cf, ngx_http_academy_auth_conf_t *acf)
 
     md = EVP_MD_CTX_new();
     if (md == NULL) {
-        return NGX_CONF_ERROR;
+        return NGX_ERROR;
     }
 
     if (EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1) {
         EVP_MD_CTX_free(md);
-        return NGX_CONF_ERROR;
+        return NGX_ERROR;
     }
 
     EVP_DigestUpdate(md, &acf->mode, sizeof(acf->mode));
@@ -153,16 +196,65 @@ ngx_http_academy_auth_digest(ngx_conf_t *cf, ngx_http_academy_auth_conf_t *acf)
     ngx_http_academy_auth_digest_strs(md, acf->keys ? &acf->keys->digests
                                                     : NULL);
 
-    ngx_http_academy_auth_digest_str(md, &acf->key_request);
-    ngx_http_academy_auth_digest_str(md, &acf->introspection);
-    ngx_http_academy_auth_digest_str(md, &acf->dependent_tokens);
-    ngx_http_academy_auth_digest_str(md, &acf->globus_groups);
+    ngx_http_academy_auth_digest_uri(cf, md, &acf->key_request);
+    ngx_http_academy_auth_digest_uri(cf, md, &acf->introspection);
+    ngx_http_academy_auth_digest_uri(cf, md, &acf->dependent_tokens);
+    ngx_http_academy_auth_digest_uri(cf, md, &acf->globus_groups);
 
     n = EVP_DigestFinal_ex(md, acf->digest, NULL);
 
     EVP_MD_CTX_free(md);
 
-    return n ? NGX_CONF_OK : NGX_CONF_ERROR;
+    return n ? NGX_OK : NGX_ERROR;
+}
+
+
+ngx_int_t
+ngx_http_academy_auth_uri_digest(ngx_conf_t *cf, ngx_str_t *uri,
+    u_char *digest)
+{
+    unsigned     n;
+    EVP_MD_CTX  *md;
+
+    md = EVP_MD_CTX_new();
+    if (md == NULL) {
+        return NGX_ERROR;
+    }
+
+    n = EVP_DigestInit_ex(md, EVP_sha256(), NULL);
+
+    if (n) {
+        ngx_http_academy_auth_digest_uri(cf, md, uri);
+        n = EVP_DigestFinal_ex(md, digest, NULL);
+    }
+
+    EVP_MD_CTX_free(md);
+
+    return n ? NGX_OK : NGX_ERROR;
+}
+
+
+/* the same URI is another location in another server */
+
+static void
+ngx_http_academy_auth_digest_uri(ngx_conf_t *cf, EVP_MD_CTX *md, ngx_str_t *uri)
+{
+    ngx_str_t                  file;
+    ngx_http_core_srv_conf_t  *cscf;
+
+    ngx_http_academy_auth_digest_str(md, uri);
+
+    if (uri->len == 0) {
+        return;
+    }
+
+    cscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
+
+    file.data = cscf->file_name;
+    file.len = ngx_strlen(file.data);
+
+    ngx_http_academy_auth_digest_str(md, &file);
+    EVP_DigestUpdate(md, &cscf->line, sizeof(cscf->line));
 }
 
 
@@ -215,7 +307,8 @@ ngx_http_academy_auth_create(ngx_http_academy_auth_conf_t *acf)
      *     acf->dependent_tokens = { 0, NULL };
      *     acf->globus_groups = { 0, NULL };
      *     acf->cache_size = 0;
-     *     acf->cache_zone = NULL;
+     *     acf->jwks = NULL;
+     *     acf->zone = NULL;
      */
 
     acf->mode = NGX_CONF_UNSET_UINT;

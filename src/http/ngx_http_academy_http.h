@@ -46,6 +46,9 @@ struct ngx_http_academy_route_s {
 
 ngx_int_t ngx_http_academy_handler(ngx_http_request_t *r);
 
+/* waits for something, or for the client's end: NGX_OK, or NGX_ERROR */
+ngx_int_t ngx_http_academy_park(ngx_http_request_t *r);
+
 /* a place to keep what this module knows of a request, or NULL */
 ngx_http_academy_ctx_t *ngx_http_academy_get_ctx(ngx_http_request_t *r);
 

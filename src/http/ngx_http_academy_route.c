@@ -35,7 +35,6 @@ static ngx_int_t ngx_http_academy_refuse(ngx_http_request_t *r,
     ngx_uint_t status, ngx_str_t *text);
 static ngx_uint_t ngx_http_academy_encoded(ngx_http_request_t *r);
 static void ngx_http_academy_body_handler(ngx_http_request_t *r);
-static ngx_int_t ngx_http_academy_park(ngx_http_request_t *r);
 static void ngx_http_academy_body_free(ngx_http_request_t *r);
 static void ngx_http_academy_call_handler(ngx_http_academy_call_t *call);
 static void ngx_http_academy_cleanup(void *data);
@@ -362,9 +361,7 @@ failed:
 }
 
 
-/* waits for the end of the call or of the client, whatever comes first */
-
-static ngx_int_t
+ngx_int_t
 ngx_http_academy_park(ngx_http_request_t *r)
 {
     r->read_event_handler = ngx_http_test_reading;
