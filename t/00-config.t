@@ -935,9 +935,16 @@ location / { academy_exchange x; academy_auth globus; academy_globus_dependent_t
 
 === TEST 117: academy_auth globus without academy_introspection
 --- config
-location / { academy_exchange x; academy_auth globus; academy_globus_dependent_tokens /a; academy_globus_groups /b; }
+location / { academy_exchange x; academy_auth globus; academy_globus_dependent_tokens /a; academy_globus_groups /b; academy_auth_audience c; }
 --- must_die
 --- error_log eval: ::emerg('academy_auth globus', 'academy_introspection')
+
+
+=== TEST 117b: academy_auth globus without academy_auth_audience: a token for any other service would do
+--- config
+location / { academy_exchange x; academy_auth globus; academy_globus_dependent_tokens /a; academy_globus_groups /b; academy_introspection /c; }
+--- must_die
+--- error_log eval: ::emerg('academy_auth globus', 'academy_auth_audience')
 
 
 === TEST 118: what is needed may be said further out, and where there is no exchange nothing is

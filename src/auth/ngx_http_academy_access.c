@@ -230,6 +230,12 @@ ngx_http_academy_verify(ngx_http_request_t *r,
             return NGX_ABORT;
         }
 
+        if (ctx->token.len > NGX_HTTP_ACADEMY_MAX_TOKEN) {
+            return ngx_http_academy_identity_refuse(&ctx->identity,
+                                                    NGX_HTTP_FORBIDDEN,
+                                                    "it is too long");
+        }
+
         /* what a worker finds out by itself others need not wait for */
 
         if (acf->cache && acf->mode >= NGX_HTTP_ACADEMY_AUTH_INTROSPECTION) {

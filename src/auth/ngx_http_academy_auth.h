@@ -191,6 +191,12 @@ ngx_int_t ngx_http_academy_claims_check(ngx_http_request_t *r,
 ngx_int_t ngx_http_academy_identity_refuse(
     ngx_http_academy_identity_t *identity, ngx_uint_t status, char *reason);
 
+/*
+ * Whether a string is still itself when it is one of several between commas,
+ * where blanks around it do not count
+ */
+ngx_uint_t ngx_http_academy_claim_plain(json_t *element);
+
 /* adds $academy_claim_ */
 ngx_int_t ngx_http_academy_claims_variables(ngx_conf_t *cf);
 

@@ -405,7 +405,8 @@ ngx_http_academy_auth_sweep_handler(ngx_event_t *ev)
 static void
 ngx_http_academy_auth_bury(ngx_http_academy_auth_zone_t *zone)
 {
-    ngx_pid_t                        died, pid, pids[NGX_HTTP_ACADEMY_AUTH_STEP];
+    ngx_pid_t                        pids[NGX_HTTP_ACADEMY_AUTH_STEP];
+    ngx_pid_t                        died, pid;
     ngx_uint_t                       i, n, bucket;
     ngx_http_academy_auth_sh_t      *sh;
     ngx_http_academy_auth_asking_t  *asking;

@@ -146,18 +146,18 @@ ngx_http_academy_auth_missing(ngx_http_academy_auth_conf_t *acf)
 
     case NGX_HTTP_ACADEMY_AUTH_GLOBUS:
 
-        /* a token for any other service of Globus would do without */
-
-        if (acf->audiences == NULL) {
-            return "\"academy_auth_audience\"";
-        }
-
         if (acf->dependent_tokens.len == 0) {
             return "\"academy_globus_dependent_tokens\"";
         }
 
         if (acf->globus_groups.len == 0) {
             return "\"academy_globus_groups\"";
+        }
+
+        /* a token for any other service of Globus would do without */
+
+        if (acf->audiences == NULL) {
+            return "\"academy_auth_audience\"";
         }
 
         /* fall through */

@@ -61,7 +61,6 @@ static ngx_int_t ngx_http_academy_claim_value(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, json_t *claim);
 static ngx_int_t ngx_http_academy_claim_joined(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, json_t *claim);
-static ngx_uint_t ngx_http_academy_claim_plain(json_t *element);
 static ngx_int_t ngx_http_academy_claim_number(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, json_t *claim);
 
@@ -547,12 +546,7 @@ ngx_http_academy_claim_joined(ngx_http_request_t *r,
 }
 
 
-/*
- * Whether an element of a list is still itself when it is one of several
- * between commas, where blanks around it do not count
- */
-
-static ngx_uint_t
+ngx_uint_t
 ngx_http_academy_claim_plain(json_t *element)
 {
     size_t   len;

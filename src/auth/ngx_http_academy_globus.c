@@ -327,10 +327,7 @@ ngx_http_academy_globus_member(ngx_http_academy_inquiry_t *inquiry,
 
         id = json_object_get(group, "id");
 
-        /* one with a comma would be two */
-
-        if (!json_is_string(id) || json_string_length(id) == 0
-            || strchr(json_string_value(id), ',')
+        if (!json_is_string(id) || !ngx_http_academy_claim_plain(id)
             || !ngx_http_academy_globus_active(group))
         {
             continue;

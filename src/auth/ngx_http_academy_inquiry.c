@@ -20,6 +20,7 @@ static ngx_int_t ngx_http_academy_inquiry_room(
     ngx_http_academy_inquiry_t *inquiry, ngx_http_request_t *sr);
 static ngx_int_t ngx_http_academy_inquiry_done(ngx_http_request_t *sr,
     void *data, ngx_int_t rc);
+static void ngx_http_academy_inquiry_forgive(ngx_connection_t *c);
 
 
 static ngx_str_t  ngx_http_academy_post = ngx_string("POST");
@@ -61,6 +62,10 @@ ngx_http_academy_inquire(ngx_http_academy_inquiry_t *inquiry)
     inquiry->sr = sr;
 
     sr->unparsed_uri = sr->uri;
+
+    /* nginx takes that from a response that it cannot finish */
+
+    sr->keepalive = 1;
 
     if (ngx_http_academy_inquiry_headers(inquiry, sr) != NGX_OK
         || ngx_http_academy_inquiry_form(inquiry, sr) != NGX_OK
@@ -260,6 +265,11 @@ ngx_http_academy_inquiry_done(ngx_http_request_t *sr, void *data, ngx_int_t rc)
     switch (rc) {
 
     case NGX_ERROR:
+
+        ngx_http_academy_inquiry_forgive(sr->connection);
+
+        /* fall through */
+
     case NGX_HTTP_CLOSE:
     case NGX_HTTP_REQUEST_TIME_OUT:
     case NGX_HTTP_CLIENT_CLOSED_REQUEST:
@@ -280,6 +290,7 @@ ngx_http_academy_inquiry_done(ngx_http_request_t *sr, void *data, ngx_int_t rc)
         }
 
         inquiry->status = sr->headers_out.status;
+        inquiry->whole = sr->keepalive;
     }
 
     inquiry->done = 1;
@@ -289,6 +300,21 @@ ngx_http_academy_inquiry_done(ngx_http_request_t *sr, void *data, ngx_int_t rc)
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * When an answer does not fit into its buffer, nginx takes the caller's
+ * connection for the one that failed.  But an answer that is kept in memory
+ * never gets there.
+ */
+
+static void
+ngx_http_academy_inquiry_forgive(ngx_connection_t *c)
+{
+    if (!c->read->error && !c->read->eof && !c->write->error && !c->timedout) {
+        c->error = 0;
+    }
 }
 
 
@@ -310,8 +336,9 @@ ngx_http_academy_inquiry_text(ngx_http_academy_inquiry_t *inquiry,
     text->data = b->pos;
     text->len = b->last - b->pos;
 
-    if (sr->headers_out.content_length_n != -1
-        && sr->headers_out.content_length_n != (off_t) text->len)
+    if (!inquiry->whole
+        || (sr->headers_out.content_length_n != -1
+            && sr->headers_out.content_length_n != (off_t) text->len))
     {
         ngx_http_academy_inquiry_complain(inquiry, "not whole");
         return NGX_DECLINED;

@@ -42,6 +42,7 @@ struct ngx_http_academy_inquiry_s {
     ngx_buf_t                     *answer;
     ngx_uint_t                     status;     /* 0: there was none */
     unsigned                       done:1;
+    unsigned                       whole:1;
 };
 
 

@@ -37,7 +37,7 @@ ngx_http_academy_introspect(ngx_http_request_t *r,
 
     if (inquiry == NULL) {
         ctx->inquiry = ngx_http_academy_introspection(r, acf, token,
-                                              "token_type_hint=access_token&");
+                                              "&token_type_hint=access_token");
 
         return ctx->inquiry ? NGX_AGAIN : NGX_ERROR;
     }
@@ -58,13 +58,13 @@ ngx_http_academy_introspect(ngx_http_request_t *r,
 
 ngx_http_academy_inquiry_t *
 ngx_http_academy_introspection(ngx_http_request_t *r,
-    ngx_http_academy_auth_conf_t *acf, ngx_str_t *token, char *form)
+    ngx_http_academy_auth_conf_t *acf, ngx_str_t *token, char *more)
 {
     size_t                       len;
     u_char                      *p;
     ngx_http_academy_inquiry_t  *inquiry;
 
-    len = ngx_strlen(form);
+    len = ngx_strlen(more);
 
     inquiry = ngx_pcalloc(r->pool, sizeof(ngx_http_academy_inquiry_t));
     p = ngx_pnalloc(r->pool, len + sizeof("token=") + 3 * token->len);
@@ -78,8 +78,8 @@ ngx_http_academy_introspection(ngx_http_request_t *r,
     inquiry->size = NGX_HTTP_ACADEMY_INTROSPECTED;
     inquiry->form.data = p;
 
-    p = ngx_cpymem(p, form, len);
     p = ngx_http_academy_form_add(p, "token", token);
+    p = ngx_cpymem(p, more, len);
 
     inquiry->form.len = p - inquiry->form.data;
 

@@ -15,12 +15,12 @@
 
 
 /*
- * The first step of whoever has to ask.  form is what comes before the token,
- * with a "&" at its end.  NULL: an error.
+ * The first step of whoever has to ask.  more is what follows the token in
+ * the form, from a "&" on.  NULL: an error.
  */
 ngx_http_academy_inquiry_t *ngx_http_academy_introspection(
     ngx_http_request_t *r, ngx_http_academy_auth_conf_t *acf,
-    ngx_str_t *token, char *form);
+    ngx_str_t *token, char *more);
 
 /* the second: what the answer says.  NGX_OK: identity; NGX_ERROR: no memory */
 ngx_int_t ngx_http_academy_introspected(ngx_http_academy_auth_conf_t *acf,

@@ -153,10 +153,6 @@ ngx_http_academy_jwt_split(ngx_str_t *token, ngx_http_academy_jwt_t *jwt)
 {
     u_char  *first, *second, *last;
 
-    if (token->len > NGX_HTTP_ACADEMY_MAX_TOKEN) {
-        return "it is too long";
-    }
-
     last = token->data + token->len;
 
     first = ngx_strlchr(token->data, last, '.');

@@ -10,6 +10,7 @@
 #include "ngx_http_academy_http.h"
 #include "ngx_http_academy_auth_zone.h"
 #include "ngx_http_academy_inquiry.h"
+#include "ngx_http_academy_jwt.h"
 
 
 /*
@@ -77,6 +78,8 @@ static ngx_int_t ngx_http_academy_jwks_read(ngx_http_academy_jwks_t *jwks,
 static ngx_int_t ngx_http_academy_jwks_fetch(ngx_http_request_t *r,
     ngx_http_academy_jwks_t *jwks, ngx_uint_t background);
 static void ngx_http_academy_jwks_fetched(ngx_http_academy_inquiry_t *inquiry);
+static ngx_uint_t ngx_http_academy_jwks_usable(ngx_pool_t *pool,
+    ngx_str_t *text, ngx_log_t *log);
 static ngx_int_t ngx_http_academy_jwks_store(ngx_http_academy_jwks_t *jwks,
     ngx_http_academy_auth_sh_t *sh, ngx_str_t *text);
 static void ngx_http_academy_jwks_cleanup(void *data);
@@ -337,9 +340,9 @@ ngx_http_academy_jwks_fetched(ngx_http_academy_inquiry_t *inquiry)
     rc = ngx_http_academy_inquiry_text(inquiry, &text);
 
     if (rc == NGX_OK
-        && ngx_http_academy_jwks_parse(inquiry->request->pool, &text, 0, log)
-           == NULL)
+        && !ngx_http_academy_jwks_usable(inquiry->request->pool, &text, log))
     {
+        ngx_http_academy_inquiry_complain(inquiry, "no set of usable keys");
         rc = NGX_DECLINED;
     }
 
@@ -376,6 +379,17 @@ ngx_http_academy_jwks_fetched(ngx_http_academy_inquiry_t *inquiry)
     }
 
     ngx_http_academy_inquiry_free(inquiry);
+}
+
+
+static ngx_uint_t
+ngx_http_academy_jwks_usable(ngx_pool_t *pool, ngx_str_t *text, ngx_log_t *log)
+{
+    ngx_http_academy_keys_t  *keys;
+
+    keys = ngx_http_academy_jwks_parse(pool, text, 0, log);
+
+    return keys && keys->keys.nelts;
 }
 
 

@@ -264,7 +264,8 @@ def test_the_client_refreshes_its_token_on_403(exchange, monkeypatch):
         while time.time() < end + 0.1:
             await asyncio.sleep(0.05)
         assert await user._transport.heartbeat_status(box) is None
-        assert asked == [None]
+        # By the one, or by both at the same time.
+        assert asked in ([None], [None, None])
         waiting.cancel()
         stranger = HttpExchangeFactory(
             exchange.url, additional_headers=headers("stranger"))
