@@ -83,11 +83,11 @@ struct ngx_http_academy_auth_keys_s {
 typedef struct {
     ngx_pid_t                        busy;
     ngx_queue_t                      queue;       /* latest use first */
+    ngx_uint_t                       mask;        /* of buckets */
     ngx_http_academy_auth_asking_t  *askings[NGX_HTTP_ACADEMY_AUTH_ASKINGS];
     ngx_http_academy_auth_keys_t    *keys;
     uint64_t                         serial;      /* of the latest keys */
     ngx_pid_t                        slots[NGX_HTTP_ACADEMY_AUTH_SLOTS];
-    ngx_uint_t                       mask;
     ngx_http_academy_auth_entry_t   *buckets[1];
 } ngx_http_academy_auth_sh_t;
 
