@@ -79,6 +79,10 @@ static ngx_http_academy_bounds_t  ngx_http_academy_peer_bounds = {
     0, 3600000, "a time up to 1h, or 0 for the system's own"
 };
 
+static ngx_http_academy_bounds_t  ngx_http_academy_repeat_bounds = {
+    0, 3600000, "a time up to 1h, or 0 for none"
+};
+
 static ngx_http_academy_bounds_t  ngx_http_academy_message_bounds = {
     1024, 64 * 1024 * 1024, "a size from 1k to 64m"
 };
@@ -171,6 +175,13 @@ static ngx_command_t  ngx_http_academy_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_academy_loc_conf_t, retry),
       &ngx_http_academy_retry_bounds },
+
+    { ngx_string("academy_deduplicate"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_time,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, deduplicate),
+      &ngx_http_academy_repeat_bounds },
 
     { ngx_string("academy_auth"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -622,6 +633,7 @@ ngx_http_academy_create_loc_conf(ngx_conf_t *cf)
     conf->ping_interval = NGX_CONF_UNSET_MSEC;
     conf->peer_timeout = NGX_CONF_UNSET_MSEC;
     conf->retry = NGX_CONF_UNSET_MSEC;
+    conf->deduplicate = NGX_CONF_UNSET_MSEC;
     conf->verify_source = NGX_CONF_UNSET;
 
     ngx_http_academy_auth_create(&conf->auth);
@@ -650,6 +662,7 @@ ngx_http_academy_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_msec_value(conf->ping_interval, prev->ping_interval, 15000);
     ngx_conf_merge_msec_value(conf->peer_timeout, prev->peer_timeout, 30000);
     ngx_conf_merge_msec_value(conf->retry, prev->retry, 100);
+    ngx_conf_merge_msec_value(conf->deduplicate, prev->deduplicate, 60000);
     ngx_conf_merge_value(conf->verify_source, prev->verify_source, 1);
 
     if (ngx_http_academy_auth_merge(cf, &prev->auth, &conf->auth)

@@ -33,6 +33,7 @@ typedef struct {
     ngx_msec_t                     ping_interval; /* 0: none */
     ngx_msec_t                     peer_timeout;  /* 0: the system's */
     ngx_msec_t                     retry;
+    ngx_msec_t                     deduplicate;   /* 0: off */
     size_t                         message_size;
 
     size_t                         mailbox_messages;

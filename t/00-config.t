@@ -35,6 +35,7 @@ academy_client_mailboxes 0;
 academy_ping_interval 0;
 academy_peer_timeout 0;
 academy_retry 1h;
+academy_deduplicate 1h;
 academy_auth variables;
 academy_client_id $remote_addr;
 academy_client_groups $http_x_groups;
@@ -48,6 +49,7 @@ academy_client_mailboxes 1;
 academy_ping_interval 1d;
 academy_peer_timeout 1h;
 academy_retry 0;
+academy_deduplicate 0;
 academy_auth off;
 academy_client_id "${http_x_client}@$host";
 academy_client_groups "a,b,$http_x_groups";
@@ -62,6 +64,7 @@ location / {
     academy_ping_interval 1500ms;
     academy_peer_timeout 20s;
     academy_retry 20ms;
+    academy_deduplicate 1500ms;
     academy_auth variables;
     academy_client_id fixed;
     academy_client_groups "";
@@ -1075,3 +1078,24 @@ location / { academy_exchange x; academy_message_size 1k; }
 --- request eval
 ::status(1)
 --- response_body_like eval: $::gone
+
+
+=== TEST 136: academy_deduplicate 61m
+--- config
+location / { academy_exchange x; academy_deduplicate 61m; }
+--- must_die
+--- error_log eval: ::emerg('academy_deduplicate', '"61m"', 'up to 1h, or 0')
+
+
+=== TEST 137: academy_deduplicate off
+--- config
+location / { academy_exchange x; academy_deduplicate off; }
+--- must_die
+--- error_log eval: ::emerg('academy_deduplicate', '"off"', 'up to 1h, or 0')
+
+
+=== TEST 138: academy_deduplicate twice
+--- config
+location / { academy_exchange x; academy_deduplicate 1s; academy_deduplicate 1s; }
+--- must_die
+--- error_log eval: ::emerg('"academy_deduplicate" directive is duplicate')

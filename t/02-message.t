@@ -64,8 +64,8 @@ my $message = '{"x":[1,2.50,1E3,-0,{"a":{"b":null}}],'
 
 === TEST 6: line ends outside strings become blanks
 --- calls eval
-my $message = ::message(2, 1, body => "[1,\n2,\r\n\t3]");
-my $flat = ::message(2, 1, body => "[1, 2,   3]");
+my $message = ::message(2, 1, tag => 5, body => "[1,\n2,\r\n\t3]");
+my $flat = ::message(2, 1, tag => 5, body => "[1, 2,   3]");
 [::create(1)     => 200],
 [::put($message) => 200],
 [::get(1)        => 200, ::got($flat)],
@@ -137,7 +137,8 @@ my $type = qr/\A(?:Missing or invalid field|Invalid timeout).*timeout/;
 === TEST 13: timeouts that are of use
 --- calls eval
 [::create(1) => 200],
-map { [::put($::message) => 200], [::get(1, $_) => 200, ::got($::message)] }
+map { my $message = ::message(2, 1, body => '"' . $_ . '"');
+      [::put($message) => 200], [::get(1, $_) => 200, ::got($message)] }
     '60', '60.0', '6e1', '59.999', '5E-1', '1', '1.5', '6000e-2'
 
 
@@ -251,9 +252,9 @@ map { [::put($_) => 200], [::get(1) => 200, ::got($_)] } @messages
 [::as('ann', '', ::put($::message))  => 200],
 [::as('bob', '', ::get(1))           => 403],
 [::as('ann', 'g', ::share(1, 'g'))   => 200],
-[::as('bob', 'g', ::put($::message)) => 200],
+[::as('bob', 'g', ::put(::message(3, 1))) => 200],
 [::as('bob', 'g', ::get(1))          => 200, ::got($::message)],
-[::as('ann', '', ::get(1))           => 200, ::got($::message)],
+[::as('ann', '', ::get(1))           => 200, ::got(::message(3, 1))],
 [::as('ann', '', ::terminate(1))     => 200],
 [::as('bob', '', ::put($::message))  => 403],
 [::as('bob', '', ::get(1))           => 403],
@@ -276,10 +277,10 @@ map { [::put($_) => 200], [::get(1) => 200, ::got($_)] } @messages
 [::put($::message) => 200],
 [::get(1)          => 200, ::got($::message)],
 [::get(1, 0.05)    => 408],
-[::put($::message) => 200],
-[::put($::message) => 200],
-[::get(1)          => 200, ::got($::message)],
-[::get(1)          => 200, ::got($::message)],
+[::put(::message(3, 1)) => 200],
+[::put(::message(4, 1)) => 200],
+[::get(1)          => 200, ::got(::message(3, 1))],
+[::get(1)          => 200, ::got(::message(4, 1))],
 [::get(1, 0.05)    => 408],
 
 

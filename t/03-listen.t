@@ -43,8 +43,8 @@ my @messages = map { ::message(2, 1, tag => $_) } 1 .. 20;
 
 === TEST 4: a message is one line, whatever it holds
 --- calls eval
-my $message = ::message(2, 1, body => "{\n\t\"a\":\r\n\"\\r\\n\"}");
-my $flat = ::message(2, 1, body => "{  \"a\":  \"\\r\\n\"}");
+my $message = ::message(2, 1, tag => 5, body => "{\n\t\"a\":\r\n\"\\r\\n\"}");
+my $flat = ::message(2, 1, tag => 5, body => "{  \"a\":  \"\\r\\n\"}");
 [::create(1)      => 200],
 [::put($message)  => 200],
 [::stream(1, 0.1) => 200, ::events($flat)],

@@ -67,6 +67,8 @@ my $response = ::message(2, 1, tag => 5, kind => 'response');
 
 
 === TEST 6: an answer counts once
+--- config
+location / { academy_exchange x; academy_deduplicate 0; }
 --- calls eval
 my $response = ::message(2, 1, tag => 5, kind => 'response');
 [::create(1)                      => 200],
@@ -101,6 +103,8 @@ my $response = ::message(2, 1, tag => 5, kind => 'response');
 
 
 === TEST 9: one tag twice at one mailbox is one request, in two messages
+--- config
+location / { academy_exchange x; academy_deduplicate 0; }
 --- calls eval
 [::create(1) => 200], [::create(2) => 200],
 [::put(::message(1, 2, tag => 5))                     => 200],

@@ -440,7 +440,11 @@ Transfer-Encoding: chunked
 
 === TEST 33: a temporary file, where there is much around a small message
 --- config
-location / { academy_exchange x; academy_message_size 1k; }
+location / {
+    academy_exchange x;
+    academy_message_size 1k;
+    academy_deduplicate 0;
+}
 --- calls eval
 my $message = ::message(2, 1);
 my $padded = sub { "PUT /message\n" . ::body(x => 'y' x $_[0], message => $message) };
@@ -452,7 +456,11 @@ my $padded = sub { "PUT /message\n" . ::body(x => 'y' x $_[0], message => $messa
 
 === TEST 34: the same, chunked, and on a connection that stays
 --- config
-location / { academy_exchange x; academy_message_size 1k; }
+location / {
+    academy_exchange x;
+    academy_message_size 1k;
+    academy_deduplicate 0;
+}
 --- pipelined_requests eval
 my $body = ::body(x => 'y' x 40_000, message => ::message(2, 1));
 my $chunked = "PUT /message\n" . ::chunked($body, 5000);

@@ -113,10 +113,11 @@ location / { academy_exchange x; academy_message_size 3m; }
 
 === TEST 6: filled and emptied, again and again, it does not shrink
 --- calls eval
+my $tag;
 [::create(1) => 200],
 map {
     my $bytes = $_;
-    my @messages = map { ::message(2, 1, kind => 'response', tag => $_,
+    my @messages = map { ::message(2, 1, kind => 'response', tag => ++$tag,
                                    body => '"' . 'x' x $bytes . '"')
                        } 1 .. int(1_200_000 / ($bytes + 400));
 
@@ -216,7 +217,7 @@ keepalive_requests 10000;
 location / { academy_exchange x; }
 --- calls eval
 [::create(1) => 200], [::create(2) => 200], [::create(3) => 200],
-(map { [::put(::message(1, 2, tag => $_)) => 200] } 1 .. 2500),
+(map { [::put(::message(1, 2, tag => $_)) => 200] } 1 .. 2400),
 [::terminate(1) => 200],
 [::terminate(2) => 200],
 [::get(3, 0.2)  => 408],

@@ -105,9 +105,9 @@ location / {
 (map { [::put(::sized(300_000, tag => $_)) => 200] } 1 .. 3),
 [::put(::sized(300_000)) => 429, qr/bytes.* 1024000\z/],
 (map { [::get(1) => 200, ::got(::sized(300_000, tag => $_))] } 1 .. 3),
-(map { [::put(::sized(250_000, tag => $_)) => 200] } 1 .. 4),
+(map { [::put(::sized(250_000, tag => $_)) => 200] } 4 .. 7),
 [::put(::sized(250_000)) => 429],
-[::get(1) => 200, ::got(::sized(250_000, tag => 1))],
+[::get(1) => 200, ::got(::sized(250_000, tag => 4))],
 [::put(::sized(250_000)) => 200],
 
 
@@ -125,8 +125,8 @@ location / {
 [::put(::sized(400)) => 429, $::messages],
 [::get(1) => 200, ::got(::sized(400, tag => 1))],
 [::get(1) => 200, ::got(::sized(400, tag => 2))],
-[::put(::sized(1000)) => 200],
-[::put(::sized(1000)) => 429, $::bytes],
+[::put(::sized(1000, tag => 4)) => 200],
+[::put(::sized(1000, tag => 5)) => 429, $::bytes],
 
 
 === TEST 7: none, unless there is one; the place decides that a sender uses

@@ -109,6 +109,8 @@ struct ngx_http_academy_call_s {
     unsigned                           subclasses:1;     /* discover */
     unsigned                           verify_source:1;  /* put */
 
+    ngx_msec_t                         deduplicate;      /* put; 0: off */
+
     ngx_http_academy_result_e          result;
 
     union {

@@ -405,6 +405,7 @@ def large_message(name: str, make: Callable[[int], str]) -> tuple[str, bytes]:
         {
             'src': json.loads(MAILBOX),
             'dest': json.loads(MAILBOX),
+            # the load generator counts in it
             'tag': '0000b19e-0000-4000-9000-000000000001',
             'label': None,
             'kind': 'response',

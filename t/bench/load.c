@@ -165,6 +165,15 @@ request_tag(request_t *req, uint64_t seq)
 }
 
 
+/* an exchange takes a tag that came before for a message that came before */
+
+static void
+cell_tags(cell_t *cell)
+{
+    cell->seq = now() / 1000;
+}
+
+
 static void
 tag_make(char *dst, int id)
 {
@@ -333,6 +342,11 @@ static void
 replay_next(cell_t *cell)
 {
     cell->step = 0;
+
+    if (cell->req[0].tag) {
+        request_tag(&cell->req[0], cell->seq++);
+    }
+
     conn_send(&cell->c[0], &cell->req[0]);
 }
 
@@ -697,6 +711,7 @@ mode_putget(int plain)
     for (i = 0; i < opt.conns; i++) {
         cell = &st.cells[i];
         tag_make(cell->tag, i);
+        cell_tags(cell);
         request_message(&cell->req[0], 1, i, 1, i, "request", cell->tag);
         request_id(&cell->req[1], "GET", "/message", 1, i,
                    ", \"timeout\": 10");
@@ -725,6 +740,7 @@ mode_actions(void)
     for (i = 0; i < opt.conns; i++) {
         cell = &st.cells[i];
         tag_make(cell->tag, i);
+        cell_tags(cell);
         request_message(&cell->req[0], 0, i, 1, i, "request", cell->tag);
         request_message(&cell->req[1], 1, i, 0, i, "response", cell->tag);
 
@@ -765,6 +781,8 @@ mode_replay(void)
     size_t     n;
     request_t  req[MAX_FILES];
 
+    static const char  tag[] = "0000b19e-0000-4000-9000-";
+
     cells_make(opt.conns, replay_next, replay_done);
 
     for (k = 0; k < opt.nfiles; k++) {
@@ -778,10 +796,22 @@ mode_replay(void)
         fclose(f);
         req[k].bytes = p;
         req[k].len = n;
+        req[k].tag = NULL;
     }
 
     for (i = 0; i < opt.conns; i++) {
         memcpy(st.cells[i].req, req, sizeof(req));
+        cell_tags(&st.cells[i]);
+
+        p = memmem(req[0].bytes, req[0].len, tag, sizeof(tag) - 1);
+
+        if (p) {
+            n = p - req[0].bytes + sizeof(tag) - 1;
+
+            p = need(malloc(req[0].len));
+            st.cells[i].req[0].bytes = memcpy(p, req[0].bytes, req[0].len);
+            st.cells[i].req[0].tag = p + n;
+        }
     }
 
     run(opt.conns);

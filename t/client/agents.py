@@ -26,6 +26,23 @@ class Adder(Agent):
         return len(value)
 
 
+class Counter(Agent):
+    """Counts how often it was asked to."""
+
+    def __init__(self):
+        super().__init__()
+        self.counted = 0
+
+    @action
+    async def count(self):
+        self.counted += 1
+        return self.counted
+
+    @action
+    async def tell(self):
+        return self.counted
+
+
 class LoudAdder(Adder):
     """For discovery: a class below another one."""
 

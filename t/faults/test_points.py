@@ -266,7 +266,14 @@ async def bounds(ask: Stubborn, box: str) -> list[int]:
 async def all_of_it(server, reload: bool) -> list[int]:
     ask = Stubborn(server.port)
     box = await ask.new()
+    # What was stored before somebody died is known afterwards.
+    once = {"message": message(box, "once")}
+    await ask.do("PUT", "/message", once)
+    while await ask.get(box, 0.1):
+        pass
     await work(ask)
+    await ask.do("PUT", "/message", once)
+    assert await ask.get(box, 0.1) is None
     if reload:
         sock = await listen_and_go_deaf(server.port, box)
         await ask.put(box, "on its way")

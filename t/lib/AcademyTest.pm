@@ -26,6 +26,7 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use Digest::MD5 ();
 use Test::More ();
 
 our @EXPORT = qw(
@@ -243,24 +244,32 @@ sub as {
 
 
 # The JSON of a message from one mailbox to another.  Options, in JSON: kind,
-# tag (a number, as in uid), label, body, more (members of the header).
+# tag (a number, as in uid), label, body, more (members of the header).  Without
+# a tag, other messages have another one: the exchange takes two that have the
+# same for one that was repeated.
 
 sub message {
     my ($src, $dest, %o) = @_;
 
-    return sprintf '{"header":%s,"body":%s}', header($src, $dest, %o),
-                   $o{body} // '{"kind":"ping-request"}';
+    my $body = $o{body} // '{"kind":"ping-request"}';
+
+    return sprintf '{"header":%s,"body":%s}',
+                   header($src, $dest, %o, said => $body), $body;
 }
 
 
 sub header {
     my ($src, $dest, %o) = @_;
 
-    return sprintf '{"src":%s,"dest":%s,"tag":"%s","label":%s,'
-                   . '"kind":"%s","protocol_version":"1.1"%s}',
-                   id($src), id($dest), uid($o{tag} // 900),
-                   $o{label} // 'null', $o{kind} // 'request',
-                   $o{more} ? ",$o{more}" : '';
+    my $ids = sprintf '"src":%s,"dest":%s', id($src), id($dest);
+    my $rest = sprintf '"label":%s,"kind":"%s","protocol_version":"1.1"%s',
+                       $o{label} // 'null', $o{kind} // 'request',
+                       $o{more} ? ",$o{more}" : '';
+    my $tag = defined $o{tag} ? $o{tag}
+                              : hex substr Digest::MD5::md5_hex(
+                                           $rest . ($o{said} // '')), 0, 8;
+
+    return sprintf '{%s,"tag":"%s",%s}', $ids, uid($tag), $rest;
 }
 
 

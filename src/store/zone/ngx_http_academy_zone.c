@@ -26,6 +26,10 @@
 #define NGX_HTTP_ACADEMY_CLASSES    16384
 #define NGX_HTTP_ACADEMY_CLIENTS    4096
 
+/* the part of the zone that remembers what was stored */
+
+#define NGX_HTTP_ACADEMY_REMEMBERED  32
+
 
 static ngx_int_t ngx_http_academy_zone_init(ngx_shm_zone_t *shm_zone,
     void *data);
@@ -258,15 +262,23 @@ ngx_http_academy_zone_layout(ngx_http_academy_zone_t *zone, ngx_uint_t nslots)
 
     sh->clients = ngx_slab_calloc(shpool, n * sizeof(void *));
 
+    sh->nrepeats = size / NGX_HTTP_ACADEMY_REMEMBERED
+                   / sizeof(ngx_http_academy_repeats_t);
+
+    sh->repeats = ngx_slab_calloc(shpool, sh->nrepeats
+                                       * sizeof(ngx_http_academy_repeats_t));
+
     if (sh->mailboxes == NULL || sh->pendings == NULL || sh->classes == NULL
-        || sh->clients == NULL)
+        || sh->clients == NULL || sh->repeats == NULL)
     {
         return NGX_ERROR;
     }
 
     /* clients choose uids and class names: the hash's key must be a secret */
 
-    if (RAND_bytes((u_char *) sh->key, sizeof(sh->key)) != 1) {
+    if (RAND_bytes((u_char *) sh->key, sizeof(sh->key)) != 1
+        || RAND_bytes((u_char *) sh->print_key, sizeof(sh->print_key)) != 1)
+    {
         ngx_log_error(NGX_LOG_EMERG, zone->shm_zone->shm.log, 0,
                       "RAND_bytes() failed");
         return NGX_ERROR;
@@ -418,32 +430,6 @@ ngx_http_academy_zone_unlock(ngx_http_academy_zone_t *zone)
     for (i = 0; i < n; i++) {
         ngx_http_academy_bell_ring(zone->bells, worker->ring[i]);
     }
-}
-
-
-/* the halves of a product of 128 bits, folded */
-
-static ngx_inline uint64_t
-ngx_http_academy_zone_fold(uint64_t a, uint64_t b)
-{
-#ifdef __SIZEOF_INT128__
-    __uint128_t  m;
-
-    m = (__uint128_t) a * b;
-
-    return (uint64_t) m ^ (uint64_t) (m >> 64);
-
-#else
-    uint64_t  low, high, middle, cross;
-
-    low = (a & 0xffffffff) * (b & 0xffffffff);
-    high = (a >> 32) * (b >> 32);
-    middle = (a >> 32) * (b & 0xffffffff) + (low >> 32);
-    cross = (a & 0xffffffff) * (b >> 32) + (middle & 0xffffffff);
-
-    return ((low & 0xffffffff) | (cross << 32))
-           ^ (high + (middle >> 32) + (cross >> 32));
-#endif
 }
 
 

@@ -59,6 +59,7 @@ typedef struct ngx_http_academy_class_s        ngx_http_academy_class_t;
 typedef struct ngx_http_academy_client_s       ngx_http_academy_client_t;
 typedef struct ngx_http_academy_chunk_s        ngx_http_academy_chunk_t;
 typedef struct ngx_http_academy_row_s          ngx_http_academy_row_t;
+typedef struct ngx_http_academy_repeats_s      ngx_http_academy_repeats_t;
 
 
 /* a piece of a message's text, which follows the structure */
@@ -203,6 +204,20 @@ struct ngx_http_academy_mailbox_s {
 };
 
 
+/*
+ * Fingerprints of messages that were stored, and when that was: two lines of
+ * the processor's cache.
+ */
+
+#define NGX_HTTP_ACADEMY_REPEATS    6
+
+struct ngx_http_academy_repeats_s {
+    uint64_t                       prints[NGX_HTTP_ACADEMY_REPEATS][2];
+    uint32_t                       times[NGX_HTTP_ACADEMY_REPEATS];
+    uint32_t                       unused[2];
+};
+
+
 typedef struct {
     ngx_pid_t                      pid;       /* 0: free */
     uint32_t                       generation;
@@ -223,6 +238,9 @@ typedef struct {
     ngx_uint_t                     class_mask;
     ngx_uint_t                     client_mask;
     uint64_t                       key[2];    /* of the hashes */
+    uint64_t                       print_key[16];
+    ngx_http_academy_repeats_t    *repeats;   /* by fingerprint */
+    ngx_uint_t                     nrepeats;
     uint64_t                       seq;
     uint64_t                       serial;
 
@@ -348,6 +366,31 @@ void ngx_http_academy_zone_unlock(ngx_http_academy_zone_t *zone);
 uint64_t ngx_http_academy_zone_hash(ngx_http_academy_zone_t *zone, u_char *p,
     size_t len, uint64_t more);
 
+/* the halves of a product of 128 bits, folded */
+
+static ngx_inline uint64_t
+ngx_http_academy_zone_fold(uint64_t a, uint64_t b)
+{
+#ifdef __SIZEOF_INT128__
+    __uint128_t  m;
+
+    m = (__uint128_t) a * b;
+
+    return (uint64_t) m ^ (uint64_t) (m >> 64);
+
+#else
+    uint64_t  low, high, middle, cross;
+
+    low = (a & 0xffffffff) * (b & 0xffffffff);
+    high = (a >> 32) * (b >> 32);
+    middle = (a >> 32) * (b & 0xffffffff) + (low >> 32);
+    cross = (a & 0xffffffff) * (b >> 32) + (middle & 0xffffffff);
+
+    return ((low & 0xffffffff) | (cross << 32))
+           ^ (high + (middle >> 32) + (cross >> 32));
+#endif
+}
+
 /* ends a call that was not parked */
 ngx_int_t ngx_http_academy_zone_done(ngx_http_academy_call_t *call,
     ngx_http_academy_result_e result);
@@ -426,6 +469,19 @@ ngx_int_t ngx_http_academy_zone_collect(ngx_http_academy_zone_t *zone);
 
 
 size_t ngx_http_academy_zone_fit(size_t need);
+
+
+/* ngx_http_academy_zone_repeat.c */
+
+/* of who sends what to whom; outside of the lock */
+void ngx_http_academy_zone_print(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_envelope_t *env, uint64_t print[2]);
+
+/* within it: whether it is known and not older than so many milliseconds */
+ngx_uint_t ngx_http_academy_zone_repeated(ngx_http_academy_zone_t *zone,
+    uint64_t print[2], ngx_msec_t age);
+void ngx_http_academy_zone_remember(ngx_http_academy_zone_t *zone,
+    uint64_t print[2]);
 
 
 /* ngx_http_academy_zone_class.c */

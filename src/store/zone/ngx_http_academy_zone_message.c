@@ -36,6 +36,9 @@
 static ngx_http_academy_result_e ngx_http_academy_zone_check(
     ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
     ngx_http_academy_mailbox_t **dest, ngx_http_academy_mailbox_t **src);
+static ngx_uint_t ngx_http_academy_zone_is_repeat(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
+    ngx_http_academy_mailbox_t *src, uint64_t print[2]);
 static ngx_http_academy_result_e ngx_http_academy_zone_admit(
     ngx_http_academy_call_t *call, ngx_http_academy_mailbox_t *dest);
 static ngx_http_academy_result_e ngx_http_academy_zone_commit(
@@ -63,6 +66,7 @@ static u_char *ngx_http_academy_zone_print_id(u_char *p,
 ngx_int_t
 ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
 {
+    uint64_t                      print[2];
     ngx_http_academy_zone_t      *zone;
     ngx_http_academy_result_e     result;
     ngx_http_academy_mailbox_t   *dest, *src;
@@ -72,10 +76,17 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
     zone = ngx_http_academy_zone_of(call->exchange);
     env = call->in.envelope;
 
+    if (call->deduplicate) {
+        ngx_http_academy_zone_print(zone, env, print);
+    }
+
     ngx_http_academy_zone_lock(zone);
 
     result = ngx_http_academy_zone_check(zone, call, &dest, &src);
-    if (result != NGX_HTTP_ACADEMY_OK) {
+
+    if (result != NGX_HTTP_ACADEMY_OK
+        || ngx_http_academy_zone_is_repeat(zone, call, src, print))
+    {
         goto done;
     }
 
@@ -116,9 +127,16 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
 
         result = ngx_http_academy_zone_check(zone, call, &dest, &src);
 
-        if (result == NGX_HTTP_ACADEMY_OK) {
-            result = ngx_http_academy_zone_admit(call, dest);
+        /* the same one may have been filled here and elsewhere at once */
+
+        if (result != NGX_HTTP_ACADEMY_OK
+            || ngx_http_academy_zone_is_repeat(zone, call, src, print))
+        {
+            ngx_http_academy_zone_message_free(zone, message);
+            goto done;
         }
+
+        result = ngx_http_academy_zone_admit(call, dest);
 
         if (result != NGX_HTTP_ACADEMY_OK) {
             ngx_http_academy_zone_message_free(zone, message);
@@ -130,6 +148,15 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
 
     if (result != NGX_HTTP_ACADEMY_OK) {
         ngx_http_academy_zone_message_free(zone, message);
+        goto done;
+    }
+
+    /* it is in its mailbox: whoever dies now has it come twice at worst */
+
+    ngx_http_academy_fault(zone, "put linked");
+
+    if (call->deduplicate) {
+        ngx_http_academy_zone_remember(zone, print);
     }
 
 done:
@@ -173,6 +200,31 @@ ngx_http_academy_zone_check(ngx_http_academy_zone_t *zone,
 
     return (*dest)->terminated ? NGX_HTTP_ACADEMY_TERMINATED
                                : NGX_HTTP_ACADEMY_OK;
+}
+
+
+/*
+ * Whether a message came before: then its sender has not seen the answer.  To
+ * ask again is a sign of life.
+ */
+
+static ngx_uint_t
+ngx_http_academy_zone_is_repeat(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_call_t *call, ngx_http_academy_mailbox_t *src,
+    uint64_t print[2])
+{
+    if (call->deduplicate == 0
+        || !ngx_http_academy_zone_repeated(zone, print, call->deduplicate))
+    {
+        return 0;
+    }
+
+    if (src) {
+        src->heartbeat = ngx_current_msec;
+        src->beaten = 1;
+    }
+
+    return 1;
 }
 
 

@@ -82,6 +82,9 @@ ngx_http_academy_zone_rebuild(ngx_http_academy_zone_t *zone)
                                       (sh->mask + 1) * sizeof(void *));
     (void) ngx_http_academy_zone_mark(zone, sh->classes,
                                       (sh->class_mask + 1) * sizeof(void *));
+    (void) ngx_http_academy_zone_mark(zone, sh->repeats,
+                                      sh->nrepeats
+                                      * sizeof(ngx_http_academy_repeats_t));
 
     (void) ngx_http_academy_zone_mark(zone, sh->clients,
                                       (sh->client_mask + 1) * sizeof(void *));
