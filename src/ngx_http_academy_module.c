@@ -336,7 +336,7 @@ ngx_http_academy_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_academy_main_conf_t  *amcf = conf;
 
     u_char                        *p;
-    ssize_t                        size;
+    off_t                          size;
     ngx_str_t                     *value, name, s;
     ngx_http_academy_zone_t       *zone;
     ngx_http_academy_exchange_t  **exchange;
@@ -360,7 +360,7 @@ ngx_http_academy_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     s.data = p + 1;
     s.len = value[1].data + value[1].len - s.data;
 
-    size = ngx_parse_size(&s);
+    size = ngx_parse_offset(&s);
 
     if (size == NGX_ERROR || size < NGX_HTTP_ACADEMY_MIN_ZONE) {
         return ngx_http_academy_allowed(cf, cmd,

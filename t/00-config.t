@@ -188,6 +188,17 @@ academy_zone x:2m;
 --- error_log eval: ::emerg('academy_zone', '"x:2m"', 'zone=name:size')
 
 
+=== TEST 10b: sizes in gigabytes
+--- http_config
+academy_zone zone=x:1g;
+academy_auth_cache 60s size=1g;
+--- config
+location / { academy_exchange x; }
+--- request
+GET /none
+--- error_code: 404
+
+
 === TEST 11: a zone without a size
 --- http_config
 academy_zone zone=x;

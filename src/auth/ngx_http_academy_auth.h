@@ -179,6 +179,14 @@ ngx_int_t ngx_http_academy_jwt_verify(ngx_http_request_t *r,
 /* ngx_http_academy_claims.c */
 
 /*
+ * JSON that others have written, of which the caller has a reference then:
+ * with integers of any size, and zeros in strings.  NGX_OK, NGX_DECLINED: it
+ * is none, or NGX_ERROR: no memory.
+ */
+ngx_int_t ngx_http_academy_auth_json(ngx_str_t *text, size_t flags,
+    json_t **json);
+
+/*
  * exp, nbf, aud and iss of a token that is else found good, and the client's
  * id: fills identity but for claims and groups.  NGX_OK, or NGX_ERROR without
  * memory.

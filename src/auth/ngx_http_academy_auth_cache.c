@@ -392,8 +392,11 @@ ngx_http_academy_auth_lock(ngx_http_academy_auth_zone_t *zone, ngx_pid_t *died)
 
     sh = shpool->data;
 
-    if (sh && sh->busy) {
-        *died = sh->busy;
+    if (sh == NULL || sh->busy) {
+
+        /* without it somebody died while he was about to empty it */
+
+        *died = sh ? sh->busy : 0;
 
         if (ngx_http_academy_auth_clear(shpool) != NGX_OK) {
             return NULL;

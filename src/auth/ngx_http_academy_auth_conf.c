@@ -555,7 +555,7 @@ ngx_http_academy_auth_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     char  *p = conf;
 
     time_t                         time;
-    ssize_t                        size;
+    off_t                          size;
     ngx_str_t                     *value, s;
     ngx_http_academy_auth_conf_t  *acf;
 
@@ -594,7 +594,7 @@ ngx_http_academy_auth_cache(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     s.data = value[2].data + 5;
     s.len = value[2].len - 5;
 
-    size = ngx_parse_size(&s);
+    size = ngx_parse_offset(&s);
 
     if (size < NGX_HTTP_ACADEMY_MIN_AUTH_CACHE
         || size > NGX_HTTP_ACADEMY_MAX_AUTH_CACHE)

@@ -76,6 +76,41 @@ static ngx_http_variable_t  ngx_http_academy_claim_prefix = {
 
 
 ngx_int_t
+ngx_http_academy_auth_json(ngx_str_t *text, size_t flags, json_t **json)
+{
+    json_error_t  error;
+
+    *json = NULL;
+
+    /* jansson takes a zero byte behind a number or a literal for its end */
+
+    if (ngx_strlchr(text->data, text->data + text->len, '\0')) {
+        return NGX_DECLINED;
+    }
+
+    flags |= JSON_ALLOW_NUL;
+
+    *json = json_loadb((char *) text->data, text->len, flags, &error);
+
+    if (*json == NULL
+        && json_error_code(&error) == json_error_numeric_overflow)
+    {
+        /* an integer of more than 64 bits, which nobody may want to know */
+
+        *json = json_loadb((char *) text->data, text->len,
+                           flags|JSON_DECODE_INT_AS_REAL, &error);
+    }
+
+    if (*json) {
+        return NGX_OK;
+    }
+
+    return (json_error_code(&error) == json_error_out_of_memory)
+           ? NGX_ERROR : NGX_DECLINED;
+}
+
+
+ngx_int_t
 ngx_http_academy_claims_check(ngx_http_request_t *r,
     ngx_http_academy_auth_conf_t *acf, json_t *claims,
     ngx_http_academy_identity_t *identity)
@@ -354,7 +389,7 @@ ngx_http_academy_claims_read(ngx_http_academy_ctx_t *ctx)
         }
     }
 
-    claims = json_loadb((char *) text->data, text->len, 0, NULL);
+    (void) ngx_http_academy_auth_json(text, 0, &claims);
 
     if (read == NULL || claims == NULL) {
         return claims;

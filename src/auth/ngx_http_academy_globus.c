@@ -351,15 +351,16 @@ ngx_http_academy_globus_member(ngx_http_academy_inquiry_t *inquiry,
 static ngx_uint_t
 ngx_http_academy_globus_active(json_t *group)
 {
-    size_t       i;
-    json_t      *membership;
-    const char  *status;
+    size_t   i;
+    json_t  *membership, *status;
 
     json_array_foreach(json_object_get(group, "my_memberships"), i, membership)
     {
-        status = json_string_value(json_object_get(membership, "status"));
+        status = json_object_get(membership, "status");
 
-        if (status && ngx_strcmp(status, "active") == 0) {
+        if (json_string_length(status) == sizeof("active") - 1
+            && ngx_strcmp(json_string_value(status), "active") == 0)
+        {
             return 1;
         }
     }

@@ -358,8 +358,7 @@ ngx_http_academy_inquiry_json(ngx_http_academy_inquiry_t *inquiry)
         return NULL;
     }
 
-    json = json_loadb((char *) text.data, text.len, JSON_REJECT_DUPLICATES,
-                      NULL);
+    (void) ngx_http_academy_auth_json(&text, JSON_REJECT_DUPLICATES, &json);
 
     if (json == NULL) {
         ngx_http_academy_inquiry_complain(inquiry, "not JSON, or not whole");

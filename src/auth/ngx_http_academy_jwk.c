@@ -72,6 +72,8 @@ static ngx_int_t ngx_http_academy_pem_read(char *name, u_char *data, long len,
 static ngx_int_t ngx_http_academy_pkey_type(ngx_http_academy_key_t *key,
     char **reason);
 static ngx_int_t ngx_http_academy_rsa_check(EVP_PKEY *pkey, char **reason);
+static ngx_int_t ngx_http_academy_keys_digest(ngx_http_academy_keys_t *keys,
+    ngx_str_t *text);
 static ngx_int_t ngx_http_academy_key_file_read(ngx_conf_t *cf,
     ngx_str_t *name, ngx_str_t *text);
 
@@ -725,7 +727,7 @@ ngx_http_academy_keys_file(ngx_conf_t *cf, ngx_http_academy_keys_t *keys,
     char       *reason;
     u_char     *p;
     ngx_int_t   rc;
-    ngx_str_t   text, *digest;
+    ngx_str_t   text;
     ngx_uint_t  n;
 
     if (ngx_http_academy_key_file_read(cf, name, &text) != NGX_OK) {
@@ -733,21 +735,12 @@ ngx_http_academy_keys_file(ngx_conf_t *cf, ngx_http_academy_keys_t *keys,
     }
 
     n = keys->keys.nelts;
+    reason = "no memory";
 
-    digest = ngx_array_push(&keys->digests);
-    if (digest == NULL) {
-        return NGX_ERROR;
-    }
+    rc = ngx_http_academy_keys_digest(keys, &text);
 
-    digest->len = NGX_HTTP_ACADEMY_DIGEST_LEN;
-    digest->data = ngx_pnalloc(cf->pool, digest->len);
-
-    if (digest->data == NULL
-        || EVP_Digest(text.data, text.len, digest->data, NULL, EVP_sha256(),
-                      NULL)
-           != 1)
-    {
-        return NGX_ERROR;
+    if (rc != NGX_OK) {
+        goto done;
     }
 
     for (p = text.data; p < text.data + text.len; p++) {
@@ -756,14 +749,14 @@ ngx_http_academy_keys_file(ngx_conf_t *cf, ngx_http_academy_keys_t *keys,
         }
     }
 
-    reason = "no memory";
-
     if (p < text.data + text.len && *p == '{') {
         rc = ngx_http_academy_jwks_add(keys, &text, 1, &reason);
 
     } else {
         rc = ngx_http_academy_pem_add(keys, &text, &reason);
     }
+
+done:
 
     OPENSSL_cleanse(text.data, text.len);
     ngx_free(text.data);
@@ -778,6 +771,31 @@ ngx_http_academy_keys_file(ngx_conf_t *cf, ngx_http_academy_keys_t *keys,
                            "invalid key file \"%V\" in "
                            "\"academy_jwt_key_file\" directive: %s",
                            name, reason);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_academy_keys_digest(ngx_http_academy_keys_t *keys, ngx_str_t *text)
+{
+    ngx_str_t  *digest;
+
+    digest = ngx_array_push(&keys->digests);
+    if (digest == NULL) {
+        return NGX_ERROR;
+    }
+
+    digest->len = NGX_HTTP_ACADEMY_DIGEST_LEN;
+    digest->data = ngx_pnalloc(keys->digests.pool, digest->len);
+
+    if (digest->data == NULL
+        || EVP_Digest(text->data, text->len, digest->data, NULL, EVP_sha256(),
+                      NULL)
+           != 1)
+    {
         return NGX_ERROR;
     }
 
@@ -837,6 +855,7 @@ ngx_http_academy_key_file_read(ngx_conf_t *cf, ngx_str_t *name,
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            ngx_read_file_n " \"%V\" has read only %z of %uz",
                            name, n, text->len);
+        OPENSSL_cleanse(text->data, text->len);
         ngx_free(text->data);
         goto done;
     }

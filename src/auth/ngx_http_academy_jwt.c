@@ -40,23 +40,23 @@ typedef struct {
 } ngx_http_academy_jwt_t;
 
 
-static char *ngx_http_academy_jwt_parse(ngx_http_request_t *r,
+static ngx_int_t ngx_http_academy_jwt_parse(ngx_http_request_t *r,
     ngx_http_academy_auth_conf_t *acf, ngx_str_t *token,
-    ngx_http_academy_jwt_t *jwt);
+    ngx_http_academy_jwt_t *jwt, char **reason);
 static char *ngx_http_academy_jwt_split(ngx_str_t *token,
     ngx_http_academy_jwt_t *jwt);
-static char *ngx_http_academy_jwt_header(ngx_http_request_t *r,
+static ngx_int_t ngx_http_academy_jwt_header(ngx_http_request_t *r,
     ngx_http_academy_auth_conf_t *acf, json_t *header,
-    ngx_http_academy_jwt_t *jwt);
+    ngx_http_academy_jwt_t *jwt, char **reason);
 static ngx_int_t ngx_http_academy_jwt_decode(ngx_http_request_t *r,
     ngx_str_t *dst, ngx_str_t *src);
 static ngx_int_t ngx_http_academy_jwt_keys_try(ngx_http_academy_jwt_t *jwt,
     ngx_http_academy_keys_t *keys);
 static ngx_uint_t ngx_http_academy_jwt_key_fits(ngx_http_academy_jwt_t *jwt,
     ngx_http_academy_key_t *key);
-static ngx_uint_t ngx_http_academy_jwt_key_verify(ngx_http_academy_jwt_t *jwt,
+static ngx_int_t ngx_http_academy_jwt_key_verify(ngx_http_academy_jwt_t *jwt,
     ngx_http_academy_key_t *key);
-static ngx_uint_t ngx_http_academy_jwt_secret_verify(
+static ngx_int_t ngx_http_academy_jwt_secret_verify(
     ngx_http_academy_jwt_t *jwt, ngx_http_academy_key_t *key);
 static ngx_int_t ngx_http_academy_jwt_ecdsa(ngx_http_academy_jwt_t *jwt,
     u_char *der, ngx_str_t *signature);
@@ -77,9 +77,13 @@ ngx_http_academy_jwt_verify(ngx_http_request_t *r,
 
     ngx_memzero(&jwt, sizeof(ngx_http_academy_jwt_t));
 
-    reason = ngx_http_academy_jwt_parse(r, acf, token, &jwt);
+    rc = ngx_http_academy_jwt_parse(r, acf, token, &jwt, &reason);
 
-    if (reason) {
+    if (rc == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (rc != NGX_OK) {
         return ngx_http_academy_identity_refuse(identity, NGX_HTTP_FORBIDDEN,
                                                 reason);
     }
@@ -90,8 +94,8 @@ ngx_http_academy_jwt_verify(ngx_http_request_t *r,
 
     ERR_clear_error();
 
-    if (rc == NGX_DECLINED) {
-        return NGX_DECLINED;
+    if (rc == NGX_DECLINED || rc == NGX_ERROR) {
+        return rc;
     }
 
     if (rc != NGX_OK) {
@@ -103,48 +107,56 @@ ngx_http_academy_jwt_verify(ngx_http_request_t *r,
 }
 
 
-/* NULL, or what is wrong with the token */
+/* NGX_DECLINED: reason says what is wrong with the token */
 
-static char *
+static ngx_int_t
 ngx_http_academy_jwt_parse(ngx_http_request_t *r,
     ngx_http_academy_auth_conf_t *acf, ngx_str_t *token,
-    ngx_http_academy_jwt_t *jwt)
+    ngx_http_academy_jwt_t *jwt, char **reason)
 {
-    char       *reason;
     json_t     *header;
+    ngx_int_t   rc;
     ngx_str_t   text, signature;
 
-    reason = ngx_http_academy_jwt_split(token, jwt);
+    *reason = ngx_http_academy_jwt_split(token, jwt);
 
-    if (reason) {
-        return reason;
+    if (*reason) {
+        return NGX_DECLINED;
     }
 
-    if (ngx_http_academy_jwt_decode(r, &text, &jwt->header) != NGX_OK) {
-        return "its header is not base64url";
+    *reason = "its header is not base64url";
+
+    rc = ngx_http_academy_jwt_decode(r, &text, &jwt->header);
+
+    if (rc != NGX_OK) {
+        return rc;
     }
+
+    *reason = "its signature is not base64url";
 
     signature = jwt->signature;
 
-    if (ngx_http_academy_jwt_decode(r, &jwt->signature, &signature)
-        != NGX_OK)
-    {
-        return "its signature is not base64url";
+    rc = ngx_http_academy_jwt_decode(r, &jwt->signature, &signature);
+
+    if (rc != NGX_OK) {
+        return rc;
     }
 
-    header = json_loadb((char *) text.data, text.len, JSON_REJECT_DUPLICATES,
-                        NULL);
+    *reason = "its header is not a JSON object";
 
-    if (!json_is_object(header)) {
-        json_decref(header);
-        return "its header is not a JSON object";
+    rc = ngx_http_academy_auth_json(&text, JSON_REJECT_DUPLICATES, &header);
+
+    if (rc != NGX_OK) {
+        return rc;
     }
 
-    reason = ngx_http_academy_jwt_header(r, acf, header, jwt);
+    rc = json_is_object(header)
+         ? ngx_http_academy_jwt_header(r, acf, header, jwt, reason)
+         : NGX_DECLINED;
 
     json_decref(header);
 
-    return reason;
+    return rc;
 }
 
 
@@ -183,10 +195,10 @@ ngx_http_academy_jwt_split(ngx_str_t *token, ngx_http_academy_jwt_t *jwt)
 }
 
 
-static char *
+static ngx_int_t
 ngx_http_academy_jwt_header(ngx_http_request_t *r,
     ngx_http_academy_auth_conf_t *acf, json_t *header,
-    ngx_http_academy_jwt_t *jwt)
+    ngx_http_academy_jwt_t *jwt, char **reason)
 {
     json_t      *alg, *kid;
     ngx_uint_t   n;
@@ -195,11 +207,13 @@ ngx_http_academy_jwt_header(ngx_http_request_t *r,
     kid = json_object_get(header, "kid");
 
     if (json_object_get(header, "crit")) {
-        return "its header has \"crit\"";
+        *reason = "its header has \"crit\"";
+        return NGX_DECLINED;
     }
 
     if (!json_is_string(alg)) {
-        return "its header has no \"alg\"";
+        *reason = "its header has no \"alg\"";
+        return NGX_DECLINED;
     }
 
     jwt->algorithm = ngx_http_academy_algorithm(
@@ -207,21 +221,24 @@ ngx_http_academy_jwt_header(ngx_http_request_t *r,
                                           json_string_length(alg));
 
     if (jwt->algorithm == NULL) {
-        return "its algorithm is not allowed";
+        *reason = "its algorithm is not allowed";
+        return NGX_DECLINED;
     }
 
     n = jwt->algorithm - ngx_http_academy_algorithms;
 
     if (!(acf->algorithms & ((ngx_uint_t) 1 << n))) {
-        return "its algorithm is not allowed";
+        *reason = "its algorithm is not allowed";
+        return NGX_DECLINED;
     }
 
     if (kid == NULL) {
-        return NULL;
+        return NGX_OK;
     }
 
     if (!json_is_string(kid)) {
-        return "the \"kid\" of its header is not a string";
+        *reason = "the \"kid\" of its header is not a string";
+        return NGX_DECLINED;
     }
 
     jwt->has_kid = 1;
@@ -229,12 +246,12 @@ ngx_http_academy_jwt_header(ngx_http_request_t *r,
     jwt->kid.data = ngx_pnalloc(r->pool, jwt->kid.len + 1);
 
     if (jwt->kid.data == NULL) {
-        return "there is no memory for it";
+        return NGX_ERROR;
     }
 
     ngx_memcpy(jwt->kid.data, json_string_value(kid), jwt->kid.len);
 
-    return NULL;
+    return NGX_OK;
 }
 
 
@@ -247,7 +264,8 @@ ngx_http_academy_jwt_decode(ngx_http_request_t *r, ngx_str_t *dst,
         return NGX_ERROR;
     }
 
-    return ngx_http_academy_base64url(dst, src);
+    return (ngx_http_academy_base64url(dst, src) == NGX_OK) ? NGX_OK
+                                                            : NGX_DECLINED;
 }
 
 
@@ -304,12 +322,16 @@ ngx_http_academy_base64url(ngx_str_t *dst, ngx_str_t *src)
 }
 
 
-/* NGX_OK; NGX_ABORT: the key that it names refutes it; NGX_DECLINED */
+/*
+ * NGX_OK; NGX_ABORT: the key that it names refutes it; NGX_DECLINED: there is
+ * none; NGX_ERROR
+ */
 
 static ngx_int_t
 ngx_http_academy_jwt_keys_try(ngx_http_academy_jwt_t *jwt,
     ngx_http_academy_keys_t *keys)
 {
+    ngx_int_t                rc;
     ngx_uint_t               i, tries, named;
     ngx_http_academy_key_t  *key;
 
@@ -343,8 +365,10 @@ ngx_http_academy_jwt_keys_try(ngx_http_academy_jwt_t *jwt,
             break;
         }
 
-        if (ngx_http_academy_jwt_key_verify(jwt, &key[i])) {
-            return NGX_OK;
+        rc = ngx_http_academy_jwt_key_verify(jwt, &key[i]);
+
+        if (rc != NGX_DECLINED) {
+            return rc;
         }
     }
 
@@ -369,11 +393,14 @@ ngx_http_academy_jwt_key_fits(ngx_http_academy_jwt_t *jwt,
 }
 
 
-static ngx_uint_t
+/* NGX_OK; NGX_DECLINED: it is not signed by this key; NGX_ERROR: no memory */
+
+static ngx_int_t
 ngx_http_academy_jwt_key_verify(ngx_http_academy_jwt_t *jwt,
     ngx_http_academy_key_t *key)
 {
     u_char         der[NGX_HTTP_ACADEMY_DER_LEN];
+    ngx_int_t      rc;
     ngx_str_t      signature;
     ngx_uint_t     ok;
     EVP_MD_CTX    *ctx;
@@ -387,15 +414,18 @@ ngx_http_academy_jwt_key_verify(ngx_http_academy_jwt_t *jwt,
     signature = jwt->signature;
 
     if (key->type >= NGX_HTTP_ACADEMY_KEY_P256
-        && key->type <= NGX_HTTP_ACADEMY_KEY_P521
-        && ngx_http_academy_jwt_ecdsa(jwt, der, &signature) != NGX_OK)
+        && key->type <= NGX_HTTP_ACADEMY_KEY_P521)
     {
-        return 0;
+        rc = ngx_http_academy_jwt_ecdsa(jwt, der, &signature);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
     }
 
     ctx = EVP_MD_CTX_new();
     if (ctx == NULL) {
-        return 0;
+        return NGX_ERROR;
     }
 
     md = jwt->algorithm->md ? jwt->algorithm->md() : NULL;
@@ -415,11 +445,11 @@ ngx_http_academy_jwt_key_verify(ngx_http_academy_jwt_t *jwt,
 
     EVP_MD_CTX_free(ctx);
 
-    return ok;
+    return ok ? NGX_OK : NGX_DECLINED;
 }
 
 
-static ngx_uint_t
+static ngx_int_t
 ngx_http_academy_jwt_secret_verify(ngx_http_academy_jwt_t *jwt,
     ngx_http_academy_key_t *key)
 {
@@ -430,11 +460,16 @@ ngx_http_academy_jwt_secret_verify(ngx_http_academy_jwt_t *jwt,
              jwt->input.data, jwt->input.len, md, &len)
         == NULL)
     {
-        return 0;
+        return NGX_ERROR;
     }
 
-    return jwt->signature.len == len
-           && CRYPTO_memcmp(jwt->signature.data, md, len) == 0;
+    if (jwt->signature.len != len
+        || CRYPTO_memcmp(jwt->signature.data, md, len) != 0)
+    {
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -464,7 +499,7 @@ ngx_http_academy_jwt_ecdsa(ngx_http_academy_jwt_t *jwt, u_char *der,
     }
 
     if (jwt->signature.len != 2 * size) {
-        return NGX_ERROR;
+        return NGX_DECLINED;
     }
 
     sig = ECDSA_SIG_new();
@@ -511,14 +546,23 @@ ngx_http_academy_jwt_claims(ngx_http_request_t *r,
     ngx_int_t   rc;
     ngx_str_t   text;
 
-    if (ngx_http_academy_jwt_decode(r, &text, &jwt->payload) != NGX_OK) {
+    rc = ngx_http_academy_jwt_decode(r, &text, &jwt->payload);
+
+    if (rc == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (rc != NGX_OK) {
         return ngx_http_academy_identity_refuse(identity, NGX_HTTP_FORBIDDEN,
                                                 "its claims are not "
                                                 "base64url");
     }
 
-    claims = json_loadb((char *) text.data, text.len, JSON_REJECT_DUPLICATES,
-                        NULL);
+    if (ngx_http_academy_auth_json(&text, JSON_REJECT_DUPLICATES, &claims)
+        == NGX_ERROR)
+    {
+        return NGX_ERROR;
+    }
 
     if (!json_is_object(claims)) {
         json_decref(claims);
