@@ -970,6 +970,92 @@ GET /none
 --- error_code: 404
 
 
+=== TEST 118b: everything that tokens can have, on each level
+--- http_config
+academy_zone zone=x:2m;
+academy_auth globus;
+academy_introspection /a;
+academy_globus_dependent_tokens /b;
+academy_globus_groups /c;
+academy_auth_audience a "b c";
+academy_auth_issuer a b;
+academy_auth_leeway 1h;
+academy_auth_cache 1d size=256k;
+academy_claim_set $one two three;
+--- config
+academy_auth introspection;
+academy_introspection /d;
+academy_auth_leeway 0;
+academy_auth_cache off;
+academy_jwt_key_request /e;
+academy_jwt_key_cache 1s;
+academy_jwt_algorithms ES256;
+location / {
+    academy_exchange x;
+    academy_auth jwt;
+    academy_jwt_key_request /f;
+    academy_jwt_key_cache 1d;
+    academy_auth_cache 1s;
+}
+location /a/ { academy_exchange x; }
+location /b/ { academy_exchange x; academy_auth globus; }
+--- request eval
+["GET /discover", "GET /a/discover", "GET /b/discover"]
+--- error_code eval
+[401, 401, 401]
+--- response_headers eval
+[("WWW-Authenticate: Bearer") x 3]
+
+
+=== TEST 118c: academy_globus_dependent_tokens https://auth.globus.org/
+--- config
+location / { academy_exchange x; academy_globus_dependent_tokens https://auth.globus.org/; }
+--- must_die
+--- error_log eval: ::emerg('academy_globus_dependent_tokens', '"https://auth.globus.org/"', 'begins with "/"')
+
+
+=== TEST 118d: academy_jwt_key_request /x?
+--- config
+location / { academy_exchange x; academy_jwt_key_request /x?; }
+--- must_die
+--- error_log eval: ::emerg('academy_jwt_key_request', '"/x?"', 'no arguments')
+
+
+=== TEST 118e: academy_globus_dependent_tokens twice
+--- config
+location / { academy_exchange x; academy_globus_dependent_tokens /a; academy_globus_dependent_tokens /a; }
+--- must_die
+--- error_log eval: ::emerg('"academy_globus_dependent_tokens" directive is duplicate')
+
+
+=== TEST 118f: academy_globus_groups twice
+--- config
+location / { academy_exchange x; academy_globus_groups /a; academy_globus_groups /a; }
+--- must_die
+--- error_log eval: ::emerg('"academy_globus_groups" directive is duplicate')
+
+
+=== TEST 118g: academy_jwt_key_cache twice
+--- config
+location / { academy_exchange x; academy_jwt_key_cache 1m; academy_jwt_key_cache 1m; }
+--- must_die
+--- error_log eval: ::emerg('"academy_jwt_key_cache" directive is duplicate')
+
+
+=== TEST 118h: academy_jwt_key_cache 1ms
+--- config
+location / { academy_exchange x; academy_jwt_key_cache 1ms; }
+--- must_die
+--- error_log eval: ::emerg('academy_jwt_key_cache', '"1ms"', 'from 1s to 1d')
+
+
+=== TEST 118i: academy_introspection without a value
+--- config
+location / { academy_exchange x; academy_introspection; }
+--- must_die
+--- error_log eval: ::emerg('"academy_introspection"', 'invalid number of arguments')
+
+
 === TEST 119: academy_peer_timeout 61m
 --- config
 location / { academy_exchange x; academy_peer_timeout 61m; }

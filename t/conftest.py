@@ -12,6 +12,7 @@ sys.path[:0] = [str(HERE / "lib"), str(HERE / "auth")]
 sys.path.append(str(HERE / "workers"))
 
 from academy_nginx import PATIENCE, Nginx  # noqa: E402
+from provider import Provider  # noqa: E402
 
 FIGURES: list[str] = []
 
@@ -44,6 +45,13 @@ def nginx(request):
 
     for server in reversed(started):
         server.stop()
+
+
+@pytest.fixture
+def provider():
+    """An identity provider that tokens can be asked about."""
+    with Provider() as started:
+        yield started
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from academy.identifier import AgentId, UserId
 from academy.message import Message, PingRequest
 from academy_nginx import run
 
+import provider as idp
 from tokens import claims, jwk, jwks, token
 
 RED, BLUE = uuid.uuid4(), uuid.uuid4()
@@ -41,21 +42,46 @@ class Thing(Agent):
 CLASS = f"{Thing.__module__}.{Thing.__name__}"
 
 
-@pytest.fixture
-def exchange(nginx, tmp_path):
+@pytest.fixture(params=["jwt", "introspection", "globus"])
+def exchange(request, nginx, provider, tmp_path, monkeypatch):
+    """However it is that callers are known."""
     tmp_path.chmod(0o755)
     (tmp_path / "keys").write_text(jwks(jwk("ES256"), jwk("EdDSA")))
-    return nginx(workers=2, location="academy_auth jwt; "
-                 f"academy_jwt_key_file {tmp_path}/keys; "
-                 "academy_client_groups $academy_claim_groups;")
+    kind = {
+        "jwt": "academy_auth jwt;"
+               f" academy_jwt_key_file {tmp_path}/keys;"
+               " academy_client_groups $academy_claim_groups;",
+        "introspection": "academy_auth introspection;"
+                         " academy_introspection /.introspect;"
+                         " academy_client_groups $academy_claim_groups;",
+        "globus": "academy_auth globus; academy_introspection /.introspect;"
+                  " academy_globus_dependent_tokens /.token;"
+                  " academy_globus_groups /.groups;"
+                  f" academy_auth_audience {idp.CLIENT};"}[request.param]
+
+    def issued(sub, groups, **more):
+        fields = claims(username=sub, aud=[idp.CLIENT], **more)
+        if request.param == "globus":
+            provider.groups.pop(sub, None)
+            provider.join(sub, *groups)
+            return provider.issue(**fields)
+        fields |= {"groups": [str(g) for g in groups]}
+        return provider.issue(**fields)
+
+    if request.param != "jwt":
+        monkeypatch.setitem(globals(), "issue", issued)
+    return nginx(workers=2, location=kind, **idp.locations(provider))
 
 
-def headers(who: str) -> dict[str, str]:
+def issue(sub, groups, **more) -> str:
+    return token(payload=claims(sub=sub, groups=[str(g) for g in groups],
+                                **more))
+
+
+def headers(who: str, **more) -> dict[str, str]:
     if CALLERS[who] is None:
         return {}
-    sub, groups = CALLERS[who]
-    return {"Authorization": "Bearer " + token(payload=claims(
-        sub=sub, groups=[str(g) for g in groups]))}
+    return {"Authorization": "Bearer " + issue(*CALLERS[who], **more)}
 
 
 def body(box: AgentId, route: str) -> dict:
@@ -253,8 +279,8 @@ def test_the_client_refreshes_its_token_on_403(exchange, monkeypatch):
 
     async def test():
         end = int(time.time()) + 1
-        old = {"Authorization": "Bearer " + token(payload=claims(exp=end))}
-        factory = HttpExchangeFactory(exchange.url, additional_headers=old)
+        factory = HttpExchangeFactory(
+            exchange.url, additional_headers=headers("owner", exp=end))
         user = await factory.create_user_client(start_listener=False)
         box = (await user.register_agent(Thing)).agent_id
         assert asked == []
