@@ -1,5 +1,6 @@
 """conf-examples and the README's example, as they stand: nothing but the port
-is another one, so that this runs beside an exchange that is in use."""
+is another one, so that this runs beside an exchange that is in use; and the
+identity provider is one of the tests' own."""
 
 import json
 import re
@@ -12,9 +13,11 @@ import pytest
 import tokens
 from academy.exception import ForbiddenError, UnauthorizedError
 from academy.exchange import HttpExchangeFactory
-from academy_nginx import PATIENCE, ROOT, Connection, Nginx, free_port, run
+from academy_nginx import (PATIENCE, ROOT, Connection, Nginx, free_port,
+                           make_certificate, run, wait_until)
 from agents import Adder
 from process import SCENE
+from provider import CLIENT, Names, Provider
 
 pytestmark = pytest.mark.nginx_only
 
@@ -30,7 +33,7 @@ def example():
         return re.sub(r"\b870\d\b", lambda m: str(ports.setdefault(
             m.group(), free_port())), text)
 
-    def start(name):
+    def start(name, elsewhere=lambda config, directory: config):
         text = (ROOT / "conf-examples" / name).read_text()
         config = moved(text)
         server = Nginx(config=config, port=int(moved("8700")))
@@ -39,9 +42,11 @@ def example():
         wanted = re.findall(r"(?m)^#     ((?:.*\\\n)*.*)\n", text)
         for command in wanted:
             command = re.sub(r"(?m)^#", "", command)
-            assert re.match(r"openssl req |echo .*> users", command), command
+            assert re.match(r"openssl req |echo .*> users|"
+                            r"\(umask 077; printf ", command), command
             subprocess.run(command, shell=True, cwd=server.dir, check=True,
                            timeout=30, capture_output=True)
+        server._write(elsewhere(config, server.dir))
         return server.start(), moved
 
     yield start
@@ -77,7 +82,8 @@ def test_configuration(example, processes, monkeypatch, name):
 def test_all_examples_are_tested():
     assert {p.name for p in (ROOT / "conf-examples").glob("*.conf")} == {
         "minimal.conf", "tls.conf", "reverse-proxy.conf", "basic.conf",
-        "mtls.conf", "jwt.conf"}
+        "mtls.conf", "jwt.conf", "jwt-keys.conf", "introspection.conf",
+        "globus.conf"}
 
 
 def settings(url, name, password):
@@ -202,3 +208,188 @@ def test_jwt(example, processes):
         answer = tokens.ask(server.port, settings("ann", **more)[
             "additional_headers"]["Authorization"])
         assert answer.status == 403, more
+
+
+KEYCLOAK = "/realms/lab/protocol/openid-connect"
+
+
+def of_the_realm(sub, **more):
+    return tokens.claims(
+        iss="https://id.example.org/realms/lab", aud=["academy", "account"],
+        sub=sub, username=f"the {sub}", groups=["admin", GROUP], typ="Bearer",
+        azp="cli", scope="profile") | more
+
+
+def with_token(url, token):
+    return {"url": url, "additional_headers": {
+        "Authorization": f"Bearer {token}"}}
+
+
+@pytest.fixture
+def idp():
+    """A function that starts a provider with the certificate that an example
+    says how to make."""
+    started = []
+
+    def start(server, moved, **how):
+        provider = Provider((server.dir / "provider.pem",
+                             server.dir / "provider-key.pem"), **how)
+        provider.port = int(moved("8701"))
+        started.append(provider.start())
+        return provider
+
+    yield start
+
+    for provider in started:
+        provider.stop()
+
+
+def test_introspection(example, processes, idp):
+    server, moved = example("introspection.conf")
+    secret = server.dir / "provider-secret.conf"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    provider = idp(server, moved, secret="academy:secret", paths={
+        "introspect": KEYCLOAK + "/token/introspect"})
+    url = moved(address("introspection.conf"))
+
+    def settings(sub, **more):
+        return with_token(url, provider.issue(**of_the_realm(sub, **more)))
+
+    ann = settings("ann")
+    assert processes.user(ann, processes.cast(ann)) == SCENE
+    assert len(provider.asked()) <= 2
+    assert provider.asked()[0].header("Host") == "id.example.org"
+    assert sharing(*(HttpExchangeFactory(**given) for given in (
+        ann, settings("bob"), {"url": url})))
+    for more in ({"aud": "account"}, {"iss": "https://id.example.org"},
+                 {"active": False}):
+        answer = tokens.ask(server.port, settings("ann", **more)[
+            "additional_headers"]["Authorization"])
+        assert answer.status == 403, more
+    provider.stop()
+    assert tokens.bearer(server.port, "new").status == 503
+
+
+def test_jwt_keys(example, processes, idp):
+    server, moved = example("jwt-keys.conf")
+    provider = idp(server, moved, paths={"keys": KEYCLOAK + "/certs"})
+    provider.keys = [
+        tokens.jwk("RS256", kid="now", use="sig") | {"alg": "RS256"},
+        tokens.jwk("RS256", tokens.private("RS256", "enc"), kid="enc",
+                   use="enc") | {"alg": "RSA-OAEP"}]
+    url = moved(address("jwt-keys.conf"))
+
+    def settings(sub, kid="now", name="", **more):
+        return with_token(url, tokens.token(
+            "RS256", of_the_realm(sub, **more), header={"kid": kid},
+            key=tokens.private("RS256", name)))
+
+    ann = settings("ann")
+    assert processes.user(ann, processes.cast(ann)) == SCENE
+    assert len(provider.asked()) == 1
+    assert provider.asked()[0].header("Host") == "id.example.org"
+    assert sharing(*(HttpExchangeFactory(**given) for given in (
+        ann, settings("bob"), {"url": url})))
+    provider.keys.insert(0, tokens.jwk(
+        "RS256", tokens.private("RS256", "next"), kid="next"))
+
+    def status(given):
+        return tokens.ask(server.port, given["additional_headers"][
+            "Authorization"]).status
+
+    # Ten seconds after the last time the provider is asked again.
+    wait_until(lambda: status(settings("ann", "next", "next")) == 200, 15,
+               "a new key is not fetched")
+    assert len(provider.asked()) == 2
+    assert status(ann) == 200
+    assert status(settings("ann", name="next")) == 403
+    assert status(settings("ann", aud="account")) == 403
+
+
+@pytest.mark.parametrize("name", ["introspection.conf", "jwt-keys.conf"])
+def test_a_provider_that_is_another(example, idp, name):
+    """With a certificate of its own making: nobody believes it."""
+    server, moved = example(name)
+    make_certificate(server.dir)
+    server.expect("certificate verify error", "SSL_do_handshake")
+    for file in ("provider.pem", "provider-key.pem"):
+        (server.dir / file).rename(server.dir / f"true-{file}")
+    (server.dir / "cert.pem").rename(server.dir / "provider.pem")
+    (server.dir / "key.pem").rename(server.dir / "provider-key.pem")
+    provider = idp(server, moved, secret="academy:secret", paths={
+        "introspect": KEYCLOAK + "/token/introspect",
+        "keys": KEYCLOAK + "/certs"})
+    provider.keys = [tokens.jwk("RS256", kid="now")]
+    for token in (provider.issue(**of_the_realm("ann")), tokens.token(
+            "RS256", of_the_realm("ann"), header={"kid": "now"})):
+        answer = tokens.bearer(server.port, token)
+        assert answer.status in (403, 503), answer
+    assert "certificate verify error" in server.log()
+    assert provider.asked() == []
+
+
+def test_globus(example, processes, monkeypatch):
+    """The names, the certificates and the port of Globus are the test's; the
+    clients log in as they do."""
+    with Names() as names:
+        provider = None
+
+        def elsewhere(config, directory):
+            nonlocal provider
+            subprocess.run(
+                ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                 "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+                 "/CN=globus", "-addext", "subjectAltName=DNS:localhost,"
+                 "DNS:auth.globus.org,DNS:groups.api.globus.org",
+                 "-keyout", directory / "idp-key.pem",
+                 "-out", directory / "idp.pem"],
+                check=True, timeout=30, capture_output=True)
+            provider = Provider((directory / "idp.pem",
+                                 directory / "idp-key.pem"),
+                                secret=f"{CLIENT}:secret")
+            for ours, theirs in [
+                    ("127.0.0.53", f"127.0.0.1:{names.port}"),
+                    (".org:443", f".org:{provider.port}"),
+                    ("/etc/ssl/certs/ca-certificates.crt",
+                     f"{directory}/idp.pem")]:
+                assert ours in config
+                config = config.replace(ours, theirs)
+            return config
+
+        server, moved = example("globus.conf", elsewhere)
+        secret = server.dir / "globus-secret.conf"
+        assert secret.stat().st_mode & 0o777 == 0o600
+        with provider:
+            play_globus(server, moved(address("globus.conf")), provider,
+                        processes, monkeypatch)
+        assert names.asked == {"auth.globus.org", "groups.api.globus.org"}
+
+
+def play_globus(server, url, provider, processes, monkeypatch):
+    monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_AUTH",
+                       f"https://localhost:{provider.port}/")
+    monkeypatch.setenv("GLOBUS_SDK_VERIFY_SSL", str(server.dir / "idp.pem"))
+    monkeypatch.setenv("ACADEMY_EXCHANGE_CLIENT_ID", CLIENT)
+
+    def settings(name):
+        client = str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
+        provider.join(name, GROUP)
+        provider.clients[client] = (
+            "of-the-client", {"username": name, "aud": [CLIENT]}, 600)
+        for key, value in [("HOME", server.dir / name),
+                           ("GLOBUS_CLIENT_ID", client),
+                           ("GLOBUS_CLIENT_SECRET", "of-the-client")]:
+            monkeypatch.setenv(f"ACADEMY_{key}", str(value))
+        return {"url": url, "auth_method": "globus"}
+
+    ann = settings("ann@example.org")
+    assert processes.user(ann, processes.cast(ann)) == SCENE
+    owner = HttpExchangeFactory(**ann)
+    member = HttpExchangeFactory(**settings("bob@example.org"))
+    assert sharing(owner, member, HttpExchangeFactory(url))
+    asked = [call.what for call in provider.asked()]
+    assert asked.count("groups") == asked.count("introspect")
+    for fields in ({"aud": ["another"]}, {"active": False}):
+        answer = tokens.bearer(server.port, provider.issue(
+            **{"username": "ann@example.org", "aud": [CLIENT]} | fields))
+        assert answer.status == 403
