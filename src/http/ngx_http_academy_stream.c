@@ -950,6 +950,9 @@ ngx_http_academy_stream_cleanup(void *data)
         return;
     }
 
+    /* as long as it is known how much was written of what is not whole yet */
+
+    ngx_http_academy_wire_check(s->wire);
     ngx_http_academy_wire_hold(s->wire);
 }
 

@@ -137,7 +137,7 @@ def test_what_is_on_its_way_counts(nginx, figures, end):
     async def test():
         client = await Client.open(server.port)
         box = await client.new()
-        listener = Listener(server, box, None)
+        listener = Listener(server.port, box)
         await client.put(box, "first")
         assert await asyncio.to_thread(listener.some) == ["first"]
         listener.deafen()

@@ -5,6 +5,7 @@ as if the network had gone. They read all that had been acknowledged until then,
 and go. What they read must not come again, and all else must.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -20,6 +21,7 @@ import h2.events
 import pytest
 from academy_nginx import ASAN, PATIENCE, free_port
 from exchange import body_of, mailbox, message
+from netns import SERVER, Machines, NotPermitted
 
 # Messages and deaths; `make deaf` has more of both.
 MESSAGES, DEATHS = map(int, os.environ.get(
@@ -38,9 +40,9 @@ def deafen(sock: socket.socket) -> None:
 class Listener:
     """One connection, blocking, that hands out message bodies."""
 
-    def __init__(self, server, box: str, tls) -> None:
-        self.sock = self.raw = socket.create_connection(
-            ("127.0.0.1", server.port))
+    def __init__(self, port: int, box: str, tls=None, *,
+                 at: str = "127.0.0.1") -> None:
+        self.sock = self.raw = socket.create_connection((at, port))
         self.raw.settimeout(20 * PATIENCE)
         if tls:
             self.sock = tls.wrap_socket(self.raw, server_hostname="localhost")
@@ -206,8 +208,10 @@ def test_listeners_that_die_deaf(nginx, figures, kind, size):
     """None lost, none doubled, in order."""
     make, alpn = KINDS[kind]
     port = free_port()
+    # Large messages are written in parts: the last one has no end yet.
     server = nginx(workers=2, zone="64m", tls=alpn is not None,
-                   listen=" http2" if make is Http2Listener else "",
+                   listen=(" http2" if make is Http2Listener else "")
+                   + (" sndbuf=128k" if size > 1000 else ""),
                    server=f"listen 127.0.0.1:{port};")
     if tls := server.client_tls():
         tls.set_alpn_protocols([alpn])
@@ -223,7 +227,7 @@ def test_listeners_that_die_deaf(nginx, figures, kind, size):
 
     each = count // (deaths + 1)
     for _ in range(deaths):
-        listener = make(server, box, tls)
+        listener = make(server.port, box, tls)
         first = dice.randint(1, each - 1)
         sender.send(first)
         have = 0
@@ -244,7 +248,7 @@ def test_listeners_that_die_deaf(nginx, figures, kind, size):
             assert time.monotonic() < deadline, (sender.queued(), left)
 
     sender.send(count - deaths * each)
-    listener = make(server, box, tls)
+    listener = make(server.port, box, tls)
     while len(set(found)) < count:
         found += [body[0] for body in listener.some()]
     listener.close()
@@ -256,3 +260,128 @@ def test_listeners_that_die_deaf(nginx, figures, kind, size):
             f"{count - len(first)} lost, {doubled} doubled, {deaths} deaths")
     assert first == list(range(count))
     assert doubled == 0
+
+
+class Reader(threading.Thread):
+    """Reads from a listener all the time, and knows what came when."""
+
+    def __init__(self, listener: Listener) -> None:
+        super().__init__(daemon=True)
+        self.listener = listener
+        self.came: list[tuple[int, float]] = []
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError):
+            while found := self.listener.some():
+                self.came += [(body[0], time.monotonic()) for body in found]
+
+    def end(self) -> None:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self.listener.sock, socket.SHUT_RDWR)
+        self.join(20)
+        self.listener.close()
+
+
+def connected(ports: set[int]) -> bool:
+    """Whether the server has a connection at one of these ports still."""
+    with open("/proc/net/tcp") as table:
+        next(table)
+        rows = [line.split() for line in table]
+    return any(int(row[1].split(":")[1], 16) in ports and row[3] == "01"
+               for row in rows)
+
+
+@pytest.mark.timeout(600 * PATIENCE)
+def test_link_that_goes_down(nginx, figures):
+    """Listeners of all kinds on another machine, messages under way to each of
+    them, and the cable is pulled. The exchange notices by itself, and what was
+    not acknowledged is there for the next listener. What comes twice had come
+    a moment before: its acknowledgement was under way."""
+    with contextlib.ExitStack() as stack:
+        try:
+            machines = stack.enter_context(Machines())
+        except NotPermitted as e:
+            pytest.skip(f"no network namespaces are permitted here: {e}")
+        dice = random.Random(1)
+        plain = free_port()
+        far = {name: free_port() for name in KINDS}
+        server = nginx(
+            workers=2, tls=True,
+            server=f"listen 127.0.0.1:{plain};" + "".join(
+                f"listen {SERVER}:{far[name]}"
+                f"{' ssl' if alpn else ''}"
+                f"{' http2' if make is Http2Listener else ''};"
+                for name, (make, alpn) in KINDS.items()),
+            http="academy_peer_timeout 1s; academy_ping_interval 500ms;")
+        # The server ends on its own machine.
+        stack.callback(server.stop)
+
+        each = max(1, min(4, DEATHS // len(KINDS)))
+        rounds = max(1, DEATHS // (each * len(KINDS)))
+        count = MESSAGES // (each * len(KINDS) * rounds)
+        kinds = [name for name in KINDS for _ in range(each)]
+        senders = []
+        for name in kinds:
+            box = mailbox()
+            senders.append(Sender(plain, box, 1 << 30, 10))
+            senders[-1].request("POST", "/mailbox", {"mailbox": box})
+            senders[-1].start()
+        acknowledged = delivered = doubled = disordered = 0
+
+        for _ in range(rounds):
+            readers = []
+            for name, sender in zip(kinds, senders):
+                make, alpn = KINDS[name]
+                if tls := alpn and server.client_tls():
+                    tls.set_alpn_protocols([alpn])
+                with machines.at_client():
+                    listener = make(far[name], sender.box, tls, at=SERVER)
+                readers.append(Reader(listener))
+                readers[-1].start()
+            first = [sender.put for sender in senders]
+            for sender in senders:
+                sender.send(count // 2)
+            time.sleep(dice.uniform(0.01, 0.1))
+            machines.cable(False)
+            pulled = time.monotonic()
+            # That a poll is gone is noticed when something is sent to it.
+            for sender in senders:
+                sender.send(count - count // 2)
+            for sender in senders:
+                sender.done()
+            # A poll that had been answered leaves nothing to be noticed, and
+            # the connection stays.
+            deadline = pulled + 20 * PATIENCE
+            streams = {port for name, port in far.items() if "stream" in name}
+            while connected(streams) or any(
+                    sender.queued() + len(reader.came) < sender.put - begin
+                    for begin, sender, reader in zip(first, senders, readers)):
+                assert time.monotonic() < deadline, "nobody noticed"
+                time.sleep(0.01)
+            machines.cable(True)
+
+            for begin, sender, reader in zip(first, senders, readers):
+                reader.end()
+                came = dict(reader.came)
+                found = [n for n, _ in reader.came]
+                wanted = list(range(begin, sender.put))
+                local = Listener(plain, sender.box)
+                while sender.queued() or not set(wanted) <= set(found):
+                    new = [body[0] for body in local.some()]
+                    # What is older comes from a poll of the round before.
+                    assert all(came.get(n, pulled) > pulled - 0.5 * PATIENCE
+                               for n in new)
+                    found += new
+                local.close()
+                acknowledged += len(wanted)
+                delivered += len(set(found) & set(wanted))
+                doubled += len(found) - len(set(found))
+                disordered += wanted != [
+                    n for n in dict.fromkeys(found) if n >= begin]
+
+    figures(f"{acknowledged} acknowledged, {delivered} delivered, "
+            f"{acknowledged - delivered} lost, {doubled} doubled, "
+            f"{disordered} mailboxes out of order, "
+            f"{rounds * len(kinds)} deaths")
+    assert delivered == acknowledged
+    assert disordered == 0
