@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
 import random
@@ -128,6 +129,7 @@ class Nginx:
         config: str | None = None,
         log_level: str = "info",
         method: str = "epoll",
+        daemon: bool = False,
     ) -> None:
         # nginx starts its workers as nobody: they have to get in here.
         self.dir = Path(tempfile.mkdtemp(prefix="academy-"))
@@ -137,8 +139,8 @@ class Nginx:
         self.tls = tls
         self.certificate = self.dir / "cert.pem"
         self.process: subprocess.Popen[bytes] | None = None
+        self.daemon = daemon        # or else there can be no upgrade()
         self._expected: list[re.Pattern[str]] = []
-        self._seen = 0
         self._pieces = dict(
             workers=workers, connections=connections, log_level=log_level,
             method=method,
@@ -171,6 +173,11 @@ class Nginx:
         self.process = subprocess.Popen(
             self._command(), env=self._environment(),
             stdout=subprocess.DEVNULL, stderr=(self.dir / "stderr").open("wb"))
+        if self.daemon:
+            _adopt_orphans()
+            assert self.process.wait(10) == 0, self.log() + self._stderr()
+            wait_until(self._pid, 10, "nginx has no pid file")
+            self.process = Adopted(self._pid())
         try:
             # It listens before it has workers, and that is too early to
             # count them.
@@ -231,6 +238,23 @@ class Nginx:
             and len(self.workers()) == self._pieces["workers"],
             10, "the old workers stay")
 
+    def upgrade(self) -> int:
+        """USR2: a new master beside this one, which serves on. Its pid."""
+        self.signal(signal.SIGUSR2)
+        wait_until(lambda: self._pid() not in (None, self.process.pid), 10,
+                   "no second master")
+        new = self._pid()
+        wait_until(lambda: len(workers_of(new)) == self._pieces["workers"],
+                   10, "the second master has no workers")
+        return new
+
+    def succeed(self, new: int) -> None:
+        """The old master ends, by WINCH and QUIT, and the new one is it."""
+        self.signal(signal.SIGWINCH)
+        self.signal(signal.SIGQUIT)
+        self.process.wait(20 * PATIENCE)
+        self.process = Adopted(new)
+
     def test_config(self) -> tuple[int, str]:
         """`nginx -t` on the present file: its exit code and what it says."""
         done = subprocess.run(
@@ -253,8 +277,7 @@ class Nginx:
 
     def workers(self) -> list[int]:
         """The pids of all workers, those that are about to end included."""
-        return [pid for pid in children(self.process.pid)
-                if "worker process" in command_line(pid)]
+        return workers_of(self.process.pid)
 
     def log(self) -> str:
         with contextlib.suppress(FileNotFoundError):
@@ -278,7 +301,8 @@ class Nginx:
 
     def _command(self, *more: str) -> list[str]:
         return [BINARY, "-p", str(self.dir), "-c", str(self.dir / "nginx.conf"),
-                "-e", "error.log", "-g", "daemon off;", *more]
+                "-e", "error.log", "-g",
+                "daemon on;" if self.daemon else "daemon off;", *more]
 
     def _environment(self) -> dict[str, str]:
         env = dict(os.environ)
@@ -290,6 +314,12 @@ class Nginx:
 
     def _write(self, config: str) -> None:
         (self.dir / "nginx.conf").write_text(config)
+
+    def _pid(self) -> int | None:
+        """What the pid file says, if it is there and whole."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return int((self.dir / "nginx.pid").read_text())
+        return None
 
     def _listens(self) -> bool:
         if self.process.poll() is not None:
@@ -312,6 +342,38 @@ class Nginx:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+class Adopted:
+    """A process whose parent has ended, in the place of a Popen."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            with contextlib.suppress(ChildProcessError):
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                if pid:
+                    self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, seconds: float) -> int:
+        deadline = time.monotonic() + seconds
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("nginx", seconds)
+            time.sleep(0.01)
+        return self.returncode
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def _adopt_orphans() -> None:
+    """This process is the next parent of those whose parents end."""
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)         # PR_SET_CHILD_SUBREAPER
 
 
 def make_certificate(where: Path) -> None:
@@ -352,6 +414,11 @@ def children(pid: int) -> list[int]:
                 Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except FileNotFoundError:
         return []
+
+
+def workers_of(master: int) -> list[int]:
+    return [pid for pid in children(master)
+            if "worker process" in command_line(pid)]
 
 
 def command_line(pid: int) -> str:

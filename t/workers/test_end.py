@@ -4,15 +4,12 @@ not happen."""
 import asyncio
 import json
 import os
-import random
 import signal
-import threading
 import time
 
 import pytest
 from academy_nginx import (
     ASAN,
-    PATIENCE,
     Torn,
     command_line,
     run,
@@ -27,8 +24,6 @@ from exchange import (
     taken,
     with_worker,
 )
-from load import run_load
-
 
 LARGE = "x" * 300_000
 
@@ -204,41 +199,6 @@ def worker_of(sock, server):
             except FileNotFoundError:
                 pass
     raise AssertionError("nobody has it")
-
-
-def test_killed_again_and_again_under_load(nginx, figures):
-    """A worker is killed every few hundredths of a second, wherever it is in
-    what it does. No message is lost, the order is kept, and no other process
-    ends. What may come twice: a message whose put was not answered and was
-    made again, and one that its reader had and the exchange did not know."""
-    server = nginx(workers=3, zone="256m")
-    # nginx frees the zone's lock when the one who held it was killed.
-    server.expect("exited on signal 9", "was locked by")
-    over = threading.Event()
-    killed = []
-
-    def kill():
-        while not over.wait(random.uniform(0.02, 0.08) * PATIENCE):
-            if len(workers := server.workers()) == 3:
-                killed.append(random.choice(workers))
-                server.signal(signal.SIGKILL, killed[-1])
-
-    killer = threading.Thread(target=kill)
-    try:
-        report = run_load(server.port, seconds=6, meanwhile=killer.start)
-    finally:
-        over.set()
-        killer.join()
-    wait_until(lambda: len(server.workers()) == 3, 5, "no new workers")
-    judged = report.judge()
-    again = report.repeated_puts + report.repeated_gets
-    figures(f"{len(killed)} kills, {report.messages()} messages, {again} "
-            f"requests made again; {judged}")
-    assert len(killed) >= 10
-    assert judged["lost"] == judged["disordered"] == 0
-    assert judged["doubled"] <= again
-    # A stream may be cut off with unread data, which is a reset.
-    assert set(report.complaints) <= {"a stream ended reset"}
 
 
 def test_old_workers_that_cannot_leave(nginx, figures):

@@ -25,7 +25,7 @@ def test_none_lost_none_doubled_in_order(nginx, figures):
             f"{report.streams} streams; {report.judge()}")
     assert report.complaints == []
     assert report.messages() >= MESSAGES * 0.99
-    assert report.judge() == {"lost": 0, "doubled": 0, "disordered": 0}
+    assert not any(report.judge().values())
     assert report.repeated_puts == report.repeated_gets == 0
 
 
@@ -63,6 +63,5 @@ def test_reload_ten_times_a_second(nginx, figures):
             f"{report.repeated_puts} puts and {report.repeated_gets} receives "
             f"on an ended connection, made again; {judged}")
     assert report.complaints == []
-    assert judged["lost"] == judged["disordered"] == 0
-    assert judged["doubled"] == 0
+    assert not any(judged.values())
     assert reloads >= 50

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from academy_nginx import ASAN, run, virtual_bytes
+from academy_zone import census
 from exchange import Client, body_of, mailbox, message, taken
 
 ROUNDS = 20
@@ -229,3 +230,90 @@ def test_waiting_requests_without_a_length(nginx, figures):
             poller.close()
 
     run(test())
+
+
+def test_full_while_senders_go_on(nginx, figures):
+    """Senders go on while nobody receives, until each has been refused, and
+    are served when the receivers return. What was acknowledged comes, once and
+    in order, what was refused does not, and no memory is lost."""
+    server = nginx(workers=2, zone=ZONE)
+    rounds = 3 if ASAN else 10
+    sizes = (10, 300, 5000, 60_000)
+    refused = 0
+
+    async def send(box, sender, least):
+        """Until it was refused and then accepted so many times more."""
+        nonlocal refused
+        client = await Client.open(server.port)
+        number, more = 0, None
+        while more is None or more < least:
+            size = sizes[(sender + number) % len(sizes)]
+            answer = await client.try_put(box, [sender, number, "x" * size])
+            if answer.status == 200:
+                number += 1
+                more = more and more + 1
+                continue
+            assert answer.status == 503, answer
+            assert int(answer.headers["retry-after"]) > 0
+            refused += 1
+            more = more or 1
+            await asyncio.sleep(0.01)
+        client.close()
+        return number
+
+    async def receive(box, found, stream):
+        client = await Client.open(server.port)
+        if stream:
+            events = await client.stream(box)
+            while True:
+                found.append(body_of(await events.next())[:2])
+        while True:
+            found.append(taken(await client.get(box))[:2])
+
+    async def one_round(boxes):
+        senders = [asyncio.create_task(send(boxes[n % len(boxes)], n, 30))
+                   for n in range(2 * len(boxes))]
+        # One of them cannot go on: it waits for room.
+        until = refused + 10
+        while refused < until:
+            await asyncio.sleep(0.01)
+        found = [[] for _ in boxes]
+        receivers = [asyncio.create_task(receive(box, found[n], n % 2))
+                     for n, box in enumerate(boxes)]
+        sent = await asyncio.gather(*senders)
+        async with asyncio.timeout(30):
+            while sum(map(len, found)) < sum(sent):
+                await asyncio.sleep(0.01)
+        for receiver in receivers:
+            receiver.cancel()
+        await asyncio.wait(receivers)
+        for n, came in enumerate(found):
+            for sender in (n, n + len(boxes)):
+                assert [number for who, number in came if who == sender
+                        ] == list(range(sent[sender]))
+        return sum(sent)
+
+    async def empty(boxes):
+        """The memory that is free when nobody waits for anything."""
+        client = await Client.open(server.port)
+        for box in boxes:
+            assert (await client.get(box, 0.001)).status == 408
+        client.close()
+        return census(server.process.pid, ZONE)
+
+    async def test():
+        client = await Client.open(server.port)
+        boxes = [await client.new() for _ in range(4)]
+        before = await empty(boxes)
+        sent = 0
+        for _ in range(rounds):
+            sent += await one_round(boxes)
+        # The last receivers' connections are gone when nothing is held.
+        async with asyncio.timeout(10):
+            while await empty(boxes) != before:
+                await asyncio.sleep(0.05)
+        figures(f"full {rounds} times, {refused} puts refused; {sent} "
+                f"acknowledged and delivered, 0 lost, 0 doubled; "
+                f"{before['free']} pages free before and after")
+
+    run(test(), 90)
