@@ -228,7 +228,7 @@ PACKAGES_BUILD := gcc libc6-dev libjansson-dev libssl-dev zlib1g-dev \
 	libpcre2-dev $(if $(NGX_SRC),,nginx nginx-dev)
 PACKAGES_RUN := $(PACKAGES_BUILD) openssl curl
 PACKAGES_AGENT := python3 python3-venv
-PACKAGES_TEST := $(PACKAGES_RUN) $(PACKAGES_AGENT) perl valgrind
+PACKAGES_TEST := $(PACKAGES_RUN) $(PACKAGES_AGENT) perl valgrind iproute2
 PACKAGES_FUZZ := $(PACKAGES_BUILD) clang libclang-rt-14-dev
 
 # true where there is no dpkg: the compiler will say what it misses
@@ -583,6 +583,32 @@ check-style:
 		"$$(find_all '(^|[^:"])//|\<(assert|abort)\(|TODO|FIXME')"
 	[ $$bad = 0 ] && echo "the style is kept"
 
+# The figures of "What was accepted is delivered": the full counts of what
+# `make test` has less of.  Each ends by itself, some after minutes.
+.PHONY: deaf kills reloads soak
+LONG_DEPS := build/.deps-test build/venv/.done
+
+deaf: $(LONG_DEPS)
+	@$(MAKE) --no-print-directory $(SO)
+	ACADEMY_DEAF=10000/500 $(PYTEST) t/workers/test_delivery.py
+
+kills: $(LONG_DEPS)
+	@$(MAKE) --no-print-directory $(SO)
+	export ACADEMY_KILLS=300
+	$(PYTEST) t/workers/test_kills.py
+	$(PYTEST) t/client/test_upheaval.py -k kills
+
+reloads: $(LONG_DEPS)
+	@$(MAKE) --no-print-directory $(SO)
+	ACADEMY_RELOADS=200 ACADEMY_UPGRADES=20 \
+		$(PYTEST) t/client/test_upheaval.py -k 'reloads or upgrades'
+
+# SECONDS is bash's own, and counts: make's variable has to be named
+soak: $(LONG_DEPS)
+	@$(MAKE) --no-print-directory $(call so,normal) $(call so,asan)
+	ACADEMY_SOAK=$(or $(SECONDS),3600) \
+		nice build/venv/bin/python t/soak/soak.py
+
 .PHONY: fuzz bench
 fuzz: build/.deps-fuzz
 	@$(MAKE) --no-print-directory -C t/fuzz fuzz
@@ -609,6 +635,10 @@ make test-STEP    one step of it: $(wordlist 1,5,$(STEPS))
 make check        quick checks: the example configurations, style
 make fuzz         the scanner against jansson, by a coverage-guided fuzzer
 make bench        rates and latencies: build/bench.md, build/bench.svg
+make deaf         10,000 messages, 500 listeners that die deaf, of each kind
+make kills        300 workers killed under load
+make reloads      200 reloads and 20 upgrades of the binary, with real agents
+make soak         all of it at once for an hour; SECONDS=N for another time
 make install      copy the module to nginx's modules (DESTDIR=DIR before it)
 make deps         only install what a build needs, with apt-get
 make clean        remove build/
