@@ -595,7 +595,10 @@ ngx_http_academy_create_main_conf(ngx_conf_t *cf)
 
     if (ngx_array_init(&amcf->exchanges, cf->pool, 4,
                        sizeof(ngx_http_academy_exchange_t *))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_array_init(&amcf->jwks, cf->pool, 1,
+                          sizeof(ngx_http_academy_jwks_t *))
+           != NGX_OK)
     {
         return NULL;
     }

@@ -19,6 +19,7 @@ typedef struct {
     ngx_array_t                    exchanges;
                                        /* of ngx_http_academy_exchange_t * */
     ngx_http_academy_auth_zone_t  *auth_zone;     /* NULL: none is needed */
+    ngx_array_t                    jwks;  /* of ngx_http_academy_jwks_t * */
 } ngx_http_academy_main_conf_t;
 
 

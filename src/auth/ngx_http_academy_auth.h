@@ -258,11 +258,14 @@ ngx_int_t ngx_http_academy_globus(ngx_http_request_t *r,
     ngx_http_academy_identity_t *identity);
 
 
-/* ngx_http_academy_jwt_keys.c */
+/* ngx_http_academy_jwks.c */
 
 /* of a location with academy_jwt_key_request; NULL: an error */
 ngx_http_academy_jwks_t *ngx_http_academy_jwks_create(ngx_conf_t *cf,
     ngx_http_academy_auth_conf_t *acf);
+
+
+/* ngx_http_academy_jwt_keys.c */
 
 /*
  * The keys of academy_jwt_key_request, to be used before the next event.

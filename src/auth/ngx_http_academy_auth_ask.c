@@ -103,7 +103,7 @@ ngx_http_academy_auth_ask(ngx_http_academy_auth_zone_t *zone,
 
     asking = ngx_http_academy_auth_alloc(zone, sh,
                                        sizeof(ngx_http_academy_auth_asking_t),
-                                       1);
+                                       0);
     if (asking == NULL) {
         return NGX_DECLINED;
     }

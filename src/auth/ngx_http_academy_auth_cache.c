@@ -23,7 +23,11 @@
 
 /* entries that are evicted for the sake of one */
 
-#define NGX_HTTP_ACADEMY_AUTH_EVICTED   32
+#define NGX_HTTP_ACADEMY_AUTH_EVICTED   64
+
+/* the part of the zone that refusals may have */
+
+#define NGX_HTTP_ACADEMY_AUTH_SHARE     4
 
 /* of a refusal, in seconds */
 
@@ -51,6 +55,9 @@ static ngx_http_academy_auth_entry_t **ngx_http_academy_auth_cache_find(
 static void ngx_http_academy_auth_cache_delete(
     ngx_http_academy_auth_zone_t *zone, ngx_http_academy_auth_sh_t *sh,
     ngx_http_academy_auth_entry_t **link);
+static ngx_int_t ngx_http_academy_auth_cache_evict(
+    ngx_http_academy_auth_zone_t *zone, ngx_http_academy_auth_sh_t *sh,
+    ngx_uint_t good);
 static void ngx_http_academy_auth_cache_store(
     ngx_http_academy_auth_zone_t *zone, ngx_http_academy_auth_sh_t *sh,
     u_char *key, ngx_http_academy_identity_t *identity, time_t until);
@@ -136,8 +143,10 @@ ngx_http_academy_auth_cache_read(ngx_http_academy_auth_sh_t *sh,
     ngx_http_academy_auth_entry_t *entry,
     ngx_http_academy_identity_t *identity)
 {
-    ngx_queue_remove(&entry->queue);
-    ngx_queue_insert_head(&sh->queue, &entry->queue);
+    if (entry->status == NGX_HTTP_OK) {
+        ngx_queue_remove(&entry->queue);
+        ngx_queue_insert_head(&sh->queue, &entry->queue);
+    }
 
     identity->status = entry->status;
     identity->expires = entry->expires;
@@ -259,6 +268,7 @@ ngx_http_academy_auth_cache_store(ngx_http_academy_auth_zone_t *zone,
 {
     u_char                          *p;
     size_t                           size;
+    ngx_uint_t                       good;
     ngx_http_academy_auth_entry_t   *entry, **link;
 
     size = identity->id.len + identity->groups.len + identity->claims.len;
@@ -273,9 +283,15 @@ ngx_http_academy_auth_cache_store(ngx_http_academy_auth_zone_t *zone,
         ngx_http_academy_auth_cache_delete(zone, sh, link);
     }
 
+    good = (identity->status == NGX_HTTP_OK);
+
+    if (!good && sh->nrefused >= sh->most) {
+        ngx_http_academy_auth_cache_evict(zone, sh, 0);
+    }
+
     entry = ngx_http_academy_auth_alloc(zone, sh,
                          offsetof(ngx_http_academy_auth_entry_t, data) + size,
-                         identity->status != NGX_HTTP_OK);
+                         good);
     if (entry == NULL) {
         return;
     }
@@ -309,7 +325,14 @@ ngx_http_academy_auth_cache_store(ngx_http_academy_auth_zone_t *zone,
 
     entry->next = NULL;
     *link = entry;
-    ngx_queue_insert_head(&sh->queue, &entry->queue);
+
+    if (good) {
+        ngx_queue_insert_head(&sh->queue, &entry->queue);
+
+    } else {
+        ngx_queue_insert_head(&sh->refused, &entry->queue);
+        sh->nrefused++;
+    }
 }
 
 
@@ -466,48 +489,67 @@ ngx_http_academy_auth_cache_delete(ngx_http_academy_auth_zone_t *zone,
     entry = *link;
     *link = entry->next;
 
+    if (entry->status != NGX_HTTP_OK) {
+        sh->nrefused--;
+    }
+
     ngx_queue_remove(&entry->queue);
     ngx_slab_free_locked(zone->shpool, entry);
 }
 
 
 /*
- * Whoever sends tokens that he made up is not to drive out good ones: for a
- * refusal nothing is evicted that is of use.
+ * Whoever sends tokens that he made up drives out others of the kind, and has
+ * a part of the zone at most.
  */
 
 void *
 ngx_http_academy_auth_alloc(ngx_http_academy_auth_zone_t *zone,
-    ngx_http_academy_auth_sh_t *sh, size_t size, ngx_uint_t refused)
+    ngx_http_academy_auth_sh_t *sh, size_t size, ngx_uint_t good)
 {
-    void                            *p;
-    ngx_uint_t                       i;
-    ngx_queue_t                     *q;
-    ngx_http_academy_auth_entry_t   *entry, **link;
+    void        *p;
+    ngx_uint_t   i;
 
     for (i = 0; i < NGX_HTTP_ACADEMY_AUTH_EVICTED; i++) {
 
         p = ngx_slab_alloc_locked(zone->shpool, size);
 
-        if (p || ngx_queue_empty(&sh->queue)) {
+        if (p || ngx_http_academy_auth_cache_evict(zone, sh, good) != NGX_OK) {
             return p;
         }
-
-        q = ngx_queue_last(&sh->queue);
-        entry = ngx_queue_data(q, ngx_http_academy_auth_entry_t, queue);
-
-        if (refused && entry->status == NGX_HTTP_OK
-            && entry->until > ngx_time())
-        {
-            return NULL;
-        }
-
-        link = ngx_http_academy_auth_cache_find(sh, entry->key);
-
-        ngx_http_academy_auth_cache_delete(zone, sh, link);
     }
 
     return NULL;
+}
+
+
+/* the oldest refusal; of the good ones, if it may be, the least used */
+
+static ngx_int_t
+ngx_http_academy_auth_cache_evict(ngx_http_academy_auth_zone_t *zone,
+    ngx_http_academy_auth_sh_t *sh, ngx_uint_t good)
+{
+    ngx_queue_t                     *queue;
+    ngx_http_academy_auth_entry_t   *entry, **link;
+
+    queue = &sh->refused;
+
+    if (ngx_queue_empty(queue) && good) {
+        queue = &sh->queue;
+    }
+
+    if (ngx_queue_empty(queue)) {
+        return NGX_DECLINED;
+    }
+
+    entry = ngx_queue_data(ngx_queue_last(queue),
+                           ngx_http_academy_auth_entry_t, queue);
+
+    link = ngx_http_academy_auth_cache_find(sh, entry->key);
+
+    ngx_http_academy_auth_cache_delete(zone, sh, link);
+
+    return NGX_OK;
 }
 
 
@@ -588,25 +630,22 @@ ngx_http_academy_auth_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 
 /*
  * What is left in the slab pool of a process that died is not to be trusted,
- * but what a single store makes.
+ * but whose a slot is, which a single store says.
  */
 
 static ngx_int_t
 ngx_http_academy_auth_clear(ngx_slab_pool_t *shpool)
 {
     ngx_pid_t                    slots[NGX_HTTP_ACADEMY_AUTH_SLOTS];
-    uint64_t                     serial;
     ngx_uint_t                   n;
     ngx_http_academy_auth_sh_t  *sh;
 
     ngx_memzero(slots, sizeof(slots));
-    serial = 0;
 
     sh = shpool->data;
 
     if (sh) {
         ngx_memcpy(slots, sh->slots, sizeof(slots));
-        serial = sh->serial;
     }
 
     shpool->data = NULL;
@@ -628,9 +667,12 @@ ngx_http_academy_auth_clear(ngx_slab_pool_t *shpool)
     }
 
     sh->mask = n - 1;
+    sh->most = (shpool->end - shpool->start) / NGX_HTTP_ACADEMY_AUTH_SHARE
+               / sizeof(ngx_http_academy_auth_entry_t);
+
     ngx_queue_init(&sh->queue);
+    ngx_queue_init(&sh->refused);
     ngx_memcpy(sh->slots, slots, sizeof(slots));
-    sh->serial = serial;
 
     shpool->data = sh;
 

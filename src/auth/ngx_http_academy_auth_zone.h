@@ -20,7 +20,6 @@
  *
  *     bucket -> entry -> entry        what tokens were found to be
  *     bucket -> asking -> asking      what somebody asks just now
- *     keys -> keys                    sets of keys, an URI each
  *     slot                            a process that can be told
  *
  * All is guarded by the slab pool's mutex, which nginx frees when its holder
@@ -41,12 +40,11 @@
 
 typedef struct ngx_http_academy_auth_entry_s   ngx_http_academy_auth_entry_t;
 typedef struct ngx_http_academy_auth_asking_s  ngx_http_academy_auth_asking_t;
-typedef struct ngx_http_academy_auth_keys_s    ngx_http_academy_auth_keys_t;
 
 
 struct ngx_http_academy_auth_entry_s {
     ngx_http_academy_auth_entry_t   *next;        /* of a bucket */
-    ngx_queue_t                      queue;       /* by the last use */
+    ngx_queue_t                      queue;
     u_char                           key[NGX_HTTP_ACADEMY_DIGEST_LEN];
     ngx_uint_t                       status;
     time_t                           until;       /* it may be used */
@@ -67,26 +65,14 @@ struct ngx_http_academy_auth_asking_s {
 };
 
 
-struct ngx_http_academy_auth_keys_s {
-    ngx_http_academy_auth_keys_t    *next;
-    u_char                           key[NGX_HTTP_ACADEMY_DIGEST_LEN];
-    uint64_t                         serial;      /* of the text */
-    time_t                           fetched;     /* the text; 0: never */
-    time_t                           asked;       /* the last time */
-    time_t                           used;
-    ngx_uint_t                       failed;      /* it did, then */
-    size_t                           size;
-    u_char                          *text;
-};
-
-
 typedef struct {
     ngx_pid_t                        busy;
-    ngx_queue_t                      queue;       /* latest use first */
+    ngx_queue_t                      queue;       /* good: latest use first */
     ngx_uint_t                       mask;        /* of buckets */
+    ngx_queue_t                      refused;     /* the others: newest first */
+    ngx_uint_t                       nrefused;
+    ngx_uint_t                       most;        /* of them */
     ngx_http_academy_auth_asking_t  *askings[NGX_HTTP_ACADEMY_AUTH_ASKINGS];
-    ngx_http_academy_auth_keys_t    *keys;
-    uint64_t                         serial;      /* of the latest keys */
     ngx_pid_t                        slots[NGX_HTTP_ACADEMY_AUTH_SLOTS];
     ngx_http_academy_auth_entry_t   *buckets[1];
 } ngx_http_academy_auth_sh_t;
@@ -115,11 +101,12 @@ void ngx_http_academy_auth_unlock(ngx_http_academy_auth_zone_t *zone,
     ngx_pid_t died);
 
 /*
- * Within the lock: memory, for which what tokens were found to be makes room;
- * refused: not what is of use.  NULL if there is none.
+ * Within the lock: memory, for which what tokens were found to be makes room:
+ * bad ones first, and good ones only where "good" is set.  NULL if there is
+ * none.
  */
 void *ngx_http_academy_auth_alloc(ngx_http_academy_auth_zone_t *zone,
-    ngx_http_academy_auth_sh_t *sh, size_t size, ngx_uint_t refused);
+    ngx_http_academy_auth_sh_t *sh, size_t size, ngx_uint_t good);
 
 
 /*

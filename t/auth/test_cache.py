@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import re
+import socket
 import struct
 import time
 from pathlib import Path
@@ -213,6 +214,76 @@ def test_after_a_worker_died_in_it(exchange):
         assert bearer(server.port, text).status == 200
     assert known(server) == [0, 1, 0, 1, 1]
     assert server.log().count("process 12345 died in the cache") == 1
+
+
+def made_up(port, count):
+    """Requests with as many tokens that are none, in one connection."""
+    body = b'{"agent":"a","allow_subclasses":false}'
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:
+        answers = sock.makefile("rb")
+        for begin in range(0, count, 100):
+            sock.sendall(b"".join(
+                b"GET /discover HTTP/1.1\r\nHost: x\r\n"
+                b"Authorization: Bearer %x.%x.x\r\n"
+                b"Content-Length: %d\r\n\r\n%s"
+                % (begin + n, time.monotonic_ns(), len(body), body)
+                for n in range(100)))
+            for _ in range(100):
+                assert b" 403 " in answers.readline()
+                length = 0
+                while (line := answers.readline()) != b"\r\n":
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                answers.read(length)
+
+
+@DEBUG
+def test_made_up_tokens_drive_out_no_good_ones(exchange, figures):
+    """Not even when further good ones, and longer, need room."""
+    server = exchange("academy_auth_cache 60s size=256k;")
+    good = [token(payload=claims(sub=f"c{n}")) for n in range(40)]
+    for text in good:
+        assert bearer(server.port, text).status == 200
+    made_up(server.port, 6000)
+    for n in range(40):
+        assert bearer(server.port, token(
+            payload=claims(sub=f"d{n}", x="x" * 400))).status == 200
+    before = len(known(server))
+    for text in good:
+        assert bearer(server.port, text).status == 200
+    kept = sum(known(server)[before:])
+    figures(f"{kept} of {len(good)} good tokens are still known")
+    assert kept == len(good)
+
+
+def test_made_up_tokens_take_no_room_of_keys(nginx, tmp_path):
+    # not the master, but workers read this file
+    for place in (tmp_path, *tmp_path.parents[:2]):
+        place.chmod(0o755)
+    keys = tmp_path / "keys"
+
+    def have(name):
+        # with a certificate, as providers have them: more than a page
+        keys.with_suffix(".new").write_text(jwks(jwk(
+            "ES256", private("ES256", name), kid=name, x5c=["A" * 9000])))
+        keys.with_suffix(".new").rename(keys)
+
+    def of(name):
+        return token(key=private("ES256", name), header={"kid": name})
+
+    have("one")
+    server = nginx(
+        log_level="info",
+        location="academy_auth jwt; academy_jwt_key_request /.keys;"
+                 "academy_jwt_key_cache 1s;"
+                 "academy_auth_cache 60s size=256k;",
+        server=f"location = /.keys {{ internal; alias {keys}; }}")
+    made_up(server.port, 6000)
+    assert bearer(server.port, of("one")).status == 200
+    made_up(server.port, 6000)
+    have("two")
+    wait_until(lambda: bearer(server.port, of("two")).status == 200, 15,
+               "the new keys are not there")
 
 
 def test_what_reloads_change(exchange, tmp_path):
