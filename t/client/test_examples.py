@@ -146,7 +146,16 @@ def test_mtls(example, nginx, processes):
             "proxy_ssl_name localhost;"
             f"proxy_ssl_trusted_certificate {server.dir}/cert.pem;"))
 
-    ann, bob = local("ann"), local("bob")
+    # one who has a name that looks like a unit
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+         "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+         "/O=Example/OU=visitors/CN=eve,OU=physics", "-addext",
+         "basicConstraints=critical,CA:FALSE", "-CA", "ca.pem", "-CAkey",
+         "ca-key.pem", "-keyout", "eve-key.pem", "-out", "eve.pem"],
+        cwd=server.dir, check=True, capture_output=True, timeout=30)
+
+    ann, bob, eve = local("ann"), local("bob"), local("eve")
     assert processes.user(ann.url, processes.cast(ann.url)) == SCENE
 
     async def ask(at, path="/mailbox"):
@@ -161,6 +170,7 @@ def test_mtls(example, nginx, processes):
     assert run(ask(bob)) == 403
     assert run(ask(ann, "/mailbox/share")) == 200
     assert run(ask(bob)) == 200
+    assert run(ask(eve)) == 403
 
 
 def readme_example():
