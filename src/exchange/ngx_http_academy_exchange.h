@@ -177,6 +177,14 @@ typedef struct {
                                        ngx_http_academy_delivery_t *delivery,
                                        ngx_str_t *piece);
 
+    /*
+     * All of a message is in the hands of the system, which sends it whatever
+     * becomes of this process: a hint, for what is to come once at the most.
+     */
+    void                      (*written)(
+                                        ngx_http_academy_exchange_t *exchange,
+                                        ngx_http_academy_delivery_t *delivery);
+
     void                      (*settle)(
                                         ngx_http_academy_exchange_t *exchange,
                                         ngx_http_academy_delivery_t *delivery,

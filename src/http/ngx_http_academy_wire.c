@@ -152,7 +152,8 @@ ngx_http_academy_wire_add(ngx_http_academy_wire_t *wire,
     ngx_http_academy_exchange_t *exchange,
     ngx_http_academy_delivery_t *delivery, size_t behind)
 {
-    ngx_uint_t  n;
+    size_t       buffered;
+    ngx_uint_t   n;
 
     if (wire->datagrams) {
 
@@ -176,8 +177,20 @@ ngx_http_academy_wire_add(ngx_http_academy_wire_t *wire,
     wire->deliveries[n] = *delivery;
     wire->exchanges[n] = exchange;
 
-    wire->ends[n] = ngx_http_academy_wire_position(wire)
-                    + ngx_http_academy_wire_buffered(wire) - behind;
+    buffered = ngx_http_academy_wire_buffered(wire);
+
+    wire->ends[n] = ngx_http_academy_wire_position(wire) + buffered - behind;
+
+    /*
+     * A client of HTTP/2 may have said something that nobody has read: then
+     * the system throws away what it has when the process dies.
+     */
+
+    if (buffered == 0 && !wire->connection->buffered
+        && wire->fd == (ngx_socket_t) -1)
+    {
+        exchange->store->written(exchange, delivery);
+    }
 }
 
 

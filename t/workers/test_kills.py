@@ -11,9 +11,9 @@ import threading
 import time
 
 import pytest
-from academy_nginx import ASAN, PATIENCE, Gone, Torn, wait_until
+from academy_nginx import ASAN, PATIENCE, Gone, Torn, run, wait_until
 from academy_zone import census
-from exchange import Client, taken
+from exchange import Client, body_of, taken
 from load import Report, prepare, run_load
 
 KILLS = int(os.environ.get("ACADEMY_KILLS", 20 if ASAN else 60))
@@ -114,3 +114,33 @@ def test_killed_again_and_again_under_load(nginx, figures):
 
     empty(server, boxes, report)
     assert census(server.process.pid, ZONE) == before
+
+
+def test_a_response_comes_once(nginx):
+    """When the worker is killed that had written it: the system sends it all
+    the same, and a client of 1.0.0 that gets it again listens no more. A
+    request may come again, but not go."""
+    server = nginx(workers=2)
+    server.expect("exited on signal 9")
+
+    async def test():
+        for kind in ("response", "request"):
+            sender = await Client.open(server.port)
+            box = await sender.new()
+            listener = await Client.open(server.port)
+            stream = await listener.stream(box)
+            await sender.put(box, kind, kind=kind)
+            for worker in (workers := server.workers()):
+                server.signal(signal.SIGKILL, worker)
+            assert body_of(await stream.next()) == kind
+            await asyncio.to_thread(
+                wait_until, lambda: len(server.workers()) == 2
+                and not set(workers) & set(server.workers()), 5, "no workers")
+            sender = await Client.open(server.port)
+            stats = await sender.stats(box)
+            again = await sender.get(box, 0.1)
+            assert stats["queued"] == (again.status == 200)
+            if kind == "response":
+                assert again.status == 408
+
+    run(test())

@@ -45,6 +45,9 @@ static void ngx_http_academy_defer_cancel(ngx_http_academy_call_t *call);
 static ngx_int_t ngx_http_academy_defer_piece(
     ngx_http_academy_exchange_t *exchange,
     ngx_http_academy_delivery_t *delivery, ngx_str_t *piece);
+static void ngx_http_academy_defer_written(
+    ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery);
 static void ngx_http_academy_defer_settle(
     ngx_http_academy_exchange_t *exchange,
     ngx_http_academy_delivery_t *delivery, ngx_uint_t n);
@@ -99,6 +102,7 @@ static ngx_http_academy_store_t  ngx_http_academy_defer_store = {
     ngx_http_academy_defer_get,
     ngx_http_academy_defer_cancel,
     ngx_http_academy_defer_piece,
+    ngx_http_academy_defer_written,
     ngx_http_academy_defer_settle,
     ngx_http_academy_defer_give_back,
     ngx_http_academy_defer_init_worker,
@@ -228,6 +232,16 @@ ngx_http_academy_defer_piece(ngx_http_academy_exchange_t *exchange,
     exchange = ngx_http_academy_inner(exchange);
 
     return exchange->store->piece(exchange, delivery, piece);
+}
+
+
+static void
+ngx_http_academy_defer_written(ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery)
+{
+    exchange = ngx_http_academy_inner(exchange);
+
+    exchange->store->written(exchange, delivery);
 }
 
 

@@ -56,6 +56,7 @@ ngx_http_academy_store_t  ngx_http_academy_zone_store = {
     ngx_http_academy_zone_get,
     ngx_http_academy_zone_cancel,
     ngx_http_academy_zone_piece,
+    ngx_http_academy_zone_written,
     ngx_http_academy_zone_settle,
     ngx_http_academy_zone_give_back,
     ngx_http_academy_zone_init_worker,

@@ -82,6 +82,8 @@ struct ngx_http_academy_message_s {
     unsigned                       filling:1; /* in no mailbox yet */
     unsigned                       notice:1;  /* part of a pending */
     unsigned                       settled:1; /* it is being freed */
+    unsigned                       response:1;
+    u_char                         written;   /* its holder's, without lock */
 };
 
 
@@ -435,6 +437,8 @@ void ngx_http_academy_zone_client_trim(ngx_http_academy_zone_t *zone,
 ngx_int_t ngx_http_academy_zone_put(ngx_http_academy_call_t *call);
 ngx_int_t ngx_http_academy_zone_piece(ngx_http_academy_exchange_t *exchange,
     ngx_http_academy_delivery_t *delivery, ngx_str_t *piece);
+void ngx_http_academy_zone_written(ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery);
 void ngx_http_academy_zone_settle(ngx_http_academy_exchange_t *exchange,
     ngx_http_academy_delivery_t *delivery, ngx_uint_t n);
 void ngx_http_academy_zone_give_back(ngx_http_academy_exchange_t *exchange,

@@ -101,6 +101,8 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
         goto done;
     }
 
+    message->response = !env->request;
+
     ngx_http_academy_fault(zone, "put allocated");
 
     if (env->json.len <= NGX_HTTP_ACADEMY_COPY) {
@@ -334,6 +336,7 @@ ngx_http_academy_zone_lease(ngx_http_academy_zone_t *zone,
     message = mailbox->head;
 
     message->holder = ngx_pid;
+    message->written = 0;
     ngx_http_academy_zone_enlist(zone->worker->messages, &message->slot);
 
     ngx_http_academy_zone_order();
@@ -431,6 +434,17 @@ ngx_http_academy_zone_uncount(ngx_http_academy_message_t *message)
 }
 
 
+void
+ngx_http_academy_zone_written(ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery)
+{
+    ngx_http_academy_message_t  *message;
+
+    message = delivery->message;
+    message->written = 1;
+}
+
+
 /*
  * From the first section on nobody gets a settled message again.  Its pieces
  * may be many: the section ends in between.
@@ -494,10 +508,17 @@ ngx_http_academy_zone_give_back(ngx_http_academy_exchange_t *exchange,
 {
     ngx_uint_t                   i;
     ngx_http_academy_zone_t     *zone;
-    ngx_http_academy_message_t  *last;
+    ngx_http_academy_message_t  *message, *last;
 
     zone = ngx_http_academy_zone_of(exchange);
     last = NULL;
+
+    /* whoever dies from here on leaves what is known to be undelivered */
+
+    for (i = 0; i < n; i++) {
+        message = delivery[i].message;
+        message->written = 0;
+    }
 
     ngx_http_academy_zone_lock(zone);
 
@@ -803,6 +824,7 @@ ngx_http_academy_zone_notify(ngx_http_academy_zone_t *zone,
     }
 
     pending->message.notice = 1;
+    pending->message.response = 1;
 
     ngx_http_academy_zone_append(zone, mailbox, &pending->message);
 

@@ -1005,7 +1005,14 @@ ngx_http_academy_zone_vacate(ngx_http_academy_zone_t *zone,
 }
 
 
-/* the oldest first, in sections of a bounded length */
+/*
+ * The oldest first, in sections of a bounded length.
+ *
+ * What a process had written the system goes on to send when that process has
+ * died.  A request may come twice for that: its agent answers twice, and the
+ * second answer is a repeat.  A response may not, for the Python client of
+ * 1.0.0 takes one that it does not wait for as an error, and listens no more.
+ */
 
 static void
 ngx_http_academy_zone_return_all(ngx_http_academy_zone_t *zone,
@@ -1029,6 +1036,11 @@ ngx_http_academy_zone_return_all(ngx_http_academy_zone_t *zone,
             message = ngx_queue_data(q, ngx_http_academy_message_t, slot);
 
             if (message->holder == pid) {
+
+                if (message->response && message->written) {
+                    message->settled = 1;
+                }
+
                 last = ngx_http_academy_zone_return(zone, message, last);
                 n++;
             }
