@@ -183,6 +183,20 @@ static ngx_command_t  ngx_http_academy_commands[] = {
       offsetof(ngx_http_academy_loc_conf_t, deduplicate),
       &ngx_http_academy_repeat_bounds },
 
+    { ngx_string("academy_redeliver"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, redeliver),
+      NULL },
+
+    { ngx_string("academy_agent_timeout"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_time,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, agent_timeout),
+      &ngx_http_academy_timeout_bounds },
+
     { ngx_string("academy_auth"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_academy_auth_mode,
@@ -637,6 +651,8 @@ ngx_http_academy_create_loc_conf(ngx_conf_t *cf)
     conf->peer_timeout = NGX_CONF_UNSET_MSEC;
     conf->retry = NGX_CONF_UNSET_MSEC;
     conf->deduplicate = NGX_CONF_UNSET_MSEC;
+    conf->agent_timeout = NGX_CONF_UNSET_MSEC;
+    conf->redeliver = NGX_CONF_UNSET;
     conf->verify_source = NGX_CONF_UNSET;
 
     ngx_http_academy_auth_create(&conf->auth);
@@ -666,6 +682,8 @@ ngx_http_academy_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_msec_value(conf->peer_timeout, prev->peer_timeout, 30000);
     ngx_conf_merge_msec_value(conf->retry, prev->retry, 100);
     ngx_conf_merge_msec_value(conf->deduplicate, prev->deduplicate, 60000);
+    ngx_conf_merge_msec_value(conf->agent_timeout, prev->agent_timeout, 90000);
+    ngx_conf_merge_value(conf->redeliver, prev->redeliver, 0);
     ngx_conf_merge_value(conf->verify_source, prev->verify_source, 1);
 
     if (ngx_http_academy_auth_merge(cf, &prev->auth, &conf->auth)

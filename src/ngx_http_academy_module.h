@@ -35,6 +35,8 @@ typedef struct {
     ngx_msec_t                     peer_timeout;  /* 0: the system's */
     ngx_msec_t                     retry;
     ngx_msec_t                     deduplicate;   /* 0: off */
+    ngx_msec_t                     agent_timeout;
+    ngx_flag_t                     redeliver;
     size_t                         message_size;
 
     size_t                         mailbox_messages;

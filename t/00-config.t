@@ -36,6 +36,8 @@ academy_ping_interval 0;
 academy_peer_timeout 0;
 academy_retry 1h;
 academy_deduplicate 1h;
+academy_redeliver on;
+academy_agent_timeout 1d;
 academy_auth variables;
 academy_client_id $remote_addr;
 academy_client_groups $http_x_groups;
@@ -50,6 +52,8 @@ academy_ping_interval 1d;
 academy_peer_timeout 1h;
 academy_retry 0;
 academy_deduplicate 0;
+academy_redeliver off;
+academy_agent_timeout 1ms;
 academy_auth off;
 academy_client_id "${http_x_client}@$host";
 academy_client_groups "a,b,$http_x_groups";
@@ -65,6 +69,8 @@ location / {
     academy_peer_timeout 20s;
     academy_retry 20ms;
     academy_deduplicate 1500ms;
+    academy_redeliver on;
+    academy_agent_timeout 1m30s;
     academy_auth variables;
     academy_client_id fixed;
     academy_client_groups "";
@@ -1196,3 +1202,38 @@ location / { academy_exchange x; academy_deduplicate off; }
 location / { academy_exchange x; academy_deduplicate 1s; academy_deduplicate 1s; }
 --- must_die
 --- error_log eval: ::emerg('"academy_deduplicate" directive is duplicate')
+
+
+=== TEST 139: academy_redeliver yes
+--- config
+location / { academy_exchange x; academy_redeliver yes; }
+--- must_die
+--- error_log eval: ::emerg('academy_redeliver', '"yes"', '"on" or "off"')
+
+
+=== TEST 140: academy_redeliver twice
+--- config
+location / { academy_exchange x; academy_redeliver on; academy_redeliver on; }
+--- must_die
+--- error_log eval: ::emerg('"academy_redeliver" directive is duplicate')
+
+
+=== TEST 141: academy_agent_timeout 0
+--- config
+location / { academy_exchange x; academy_agent_timeout 0; }
+--- must_die
+--- error_log eval: ::emerg('academy_agent_timeout', '"0"', '1ms to 1d')
+
+
+=== TEST 142: academy_agent_timeout 25h
+--- config
+location / { academy_exchange x; academy_agent_timeout 25h; }
+--- must_die
+--- error_log eval: ::emerg('academy_agent_timeout', '"25h"', '1ms to 1d')
+
+
+=== TEST 143: academy_agent_timeout twice
+--- config
+location / { academy_exchange x; academy_agent_timeout 1s; academy_agent_timeout 1s; }
+--- must_die
+--- error_log eval: ::emerg('"academy_agent_timeout" directive is duplicate')

@@ -108,8 +108,15 @@ struct ngx_http_academy_call_s {
 
     unsigned                           subclasses:1;     /* discover */
     unsigned                           verify_source:1;  /* put */
+    unsigned                           asked:1;          /* get: by a client */
 
     ngx_msec_t                         deduplicate;      /* put; 0: off */
+
+    /*
+     * beat, put, get: requests that an agent received are kept until it has
+     * answered, and brought again when it was silent for so long; 0: off
+     */
+    ngx_msec_t                         agent_timeout;
 
     ngx_http_academy_result_e          result;
 

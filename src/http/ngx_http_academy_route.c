@@ -327,6 +327,8 @@ ngx_http_academy_body_handler(ngx_http_request_t *r)
     call->verify_source = alcf->verify_source
                           && alcf->auth.mode != NGX_HTTP_ACADEMY_AUTH_OFF;
     call->deduplicate = alcf->deduplicate;
+    call->agent_timeout = alcf->redeliver ? alcf->agent_timeout : 0;
+    call->asked = 1;
 
     op = *(ngx_http_academy_op_pt *) ((u_char *) alcf->exchange->store
                                       + ctx->route->op);

@@ -170,6 +170,8 @@ ngx_http_academy_stream_create(ngx_http_request_t *r)
     s->call.caller = &s->caller;
     s->call.log = r->connection->log;
     s->call.id = ctx->call.id;
+    s->call.agent_timeout = ctx->call.agent_timeout;
+    s->call.asked = 1;
     s->call.done = ngx_http_academy_stream_done;
     s->call.data = s;
 

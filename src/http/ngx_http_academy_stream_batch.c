@@ -73,6 +73,10 @@ ngx_http_academy_stream_fill(ngx_http_academy_stream_t *s)
             rc = exchange->store->get(&s->call);
             s->calling = 0;
 
+            /* what comes next nobody asks for */
+
+            s->call.asked = 0;
+
             if (rc == NGX_AGAIN) {
                 s->waiting = 1;
                 return batch;

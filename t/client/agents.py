@@ -43,6 +43,18 @@ class Counter(Agent):
         return self.counted
 
 
+class Worker(Agent):
+    """Notes each piece of work that it begins, in a file."""
+
+    @action
+    async def work(self, path, seconds):
+        with open(path, "a") as f:
+            f.write("begun\n")
+        await asyncio.sleep(seconds)
+        with open(path) as f:
+            return f.read().count("begun")
+
+
 class LoudAdder(Adder):
     """For discovery: a class below another one."""
 

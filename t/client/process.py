@@ -32,9 +32,20 @@ def factory(settings):
 
 async def agent(settings, kind):
     cls = getattr(agents, kind)
+    given = settings.pop("agent_id", None)
     exchange = factory(settings)
+    if given:
+        # In the place of one that is gone.
+        from academy.exchange.cloud.client import HttpAgentRegistration
+        await run(cls, exchange, HttpAgentRegistration(
+            agent_id=AgentId(**given)))
+        return
     async with await exchange.create_user_client(start_listener=False) as user:
         registration = await user.register_agent(cls)
+    await run(cls, exchange, registration)
+
+
+async def run(cls, exchange, registration):
     async with Runtime(
             cls(), exchange_factory=exchange,
             registration=registration) as runtime:

@@ -22,6 +22,13 @@ POINTS = sorted({
     for point in re.findall(r'academy_fault\(zone, "([^"]+)"',
                             source.read_text())})
 
+# These are reached only where requests are kept, and the others there too.
+KEPT = [point for point in POINTS if point.startswith(("keep", "revive"))]
+POINTS = [point for point in POINTS if point not in KEPT]
+BESIDE = ["append", "lease listed", "lease taken", "settle marked",
+          "return linked", "return removed", "pending linked",
+          "pending unlinked", "notify", "collect taken"]
+
 LARGE = "x" * 20_000
 
 
@@ -33,6 +40,18 @@ FEW = f"""
         academy_mailbox_messages {BOUND};
         academy_mailbox_bytes 1m;
         academy_client_mailboxes {OWNED};
+        {IDENTITY}
+    }}
+"""
+
+
+# The same one keeps requests, and takes an agent for gone after SILENCE.
+SILENCE = 0.4
+KEEPS = f"""
+    location /keeps/ {{
+        academy_exchange exchange;
+        academy_redeliver on;
+        academy_agent_timeout {SILENCE * 1000:.0f}ms;
         {IDENTITY}
     }}
 """
@@ -116,12 +135,14 @@ async def capacity(ask: Stubborn, box: str) -> list[int]:
     return found
 
 
-async def listen_and_go_deaf(port: int, box: str) -> socket.socket:
+async def listen_and_go_deaf(port: int, box: str, path: str = ""
+                             ) -> socket.socket:
     sock = socket.create_connection(("127.0.0.1", port))
     body = json.dumps({"mailbox": box}).encode()
-    sock.sendall(b"GET /mailbox/listen HTTP/1.1\r\nHost: x\r\n"
+    sock.sendall(b"GET %s/mailbox/listen HTTP/1.1\r\nHost: x\r\n"
                  b"X-Client: ada\r\nX-Groups: lab\r\n"
-                 b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+                 b"Content-Length: %d\r\n\r\n%s"
+                 % (path.encode(), len(body), body))
     await asyncio.to_thread(sock.recv, 1000)
     deafen(sock)
     return sock
@@ -261,6 +282,90 @@ async def bounds(ask: Stubborn, box: str) -> list[int]:
             break
         assert answer.status == 200, answer
     return [*found, count]
+
+
+class Kept(Stubborn):
+    async def ask(self, method: str, path: str, body: dict):
+        return await super().ask(method, "/keeps" + path, body)
+
+    async def all(self, box: str) -> list:
+        """All that is in a mailbox, each once; some may come twice where a
+        worker died."""
+        found = []
+        while (text := await self.get(box, 0.1)) is not None:
+            found.append(json.loads(text))
+        return list({m["header"]["tag"]: m for m in found}.values())
+
+
+async def outlive(ask: Kept) -> None:
+    """Requests that several agents receive, one after the other."""
+    user, agent = await ask.new(), await ask.new()
+    sent = []
+    for n in range(90):
+        text = message(agent, [n, LARGE if n % 9 == 8 else ""], src=user,
+                       kind="request")
+        await ask.do("PUT", "/message", {"message": text})
+        sent.append(json.loads(text))
+
+    assert await ask.all(agent) == sent
+    # What another one has in hand returns when it is gone.
+    await asyncio.sleep(SILENCE + 0.1)
+    sock = await listen_and_go_deaf(ask.port, agent, "/keeps")
+    await asyncio.sleep(0.1)
+    sock.close()
+    await asyncio.sleep(SILENCE + 0.1)
+    assert await ask.all(agent) == sent
+    for n in (0, 50, 80):
+        answer = json.loads(message(user, n, src=agent))
+        answer["header"]["tag"] = sent[n]["header"]["tag"]
+        await ask.do("PUT", "/message", {"message": json.dumps(answer)})
+        assert [m["body"] for m in await ask.all(user)] == [n]
+    del sent[80], sent[50], sent[0]
+
+    await asyncio.sleep(SILENCE + 0.1)
+    assert await ask.all(agent) == sent
+    stats = await ask.do("GET", "/mailbox/stats", {"mailbox": agent})
+    assert stats.json()["in_progress"] == len(sent)
+    text = message(agent, "unread", src=user, kind="request")
+    await ask.do("PUT", "/message", {"message": text})
+    sent.append(json.loads(text))
+    await ask.terminate(agent)
+    told = await ask.all(user)
+    assert [m["header"]["tag"] for m in told] == [
+        m["header"]["tag"] for m in sent]
+    await ask.terminate(user)
+
+
+@pytest.mark.parametrize("point", KEPT + BESIDE)
+def test_kept(nginx, figures, monkeypatch, point):
+    """The same, where requests are kept for an agent in the dead one's
+    place: none is lost, all come in their old order, and all are freed."""
+    servers = {}
+    for count in (1, 2, 66):
+        monkeypatch.setenv("ACADEMY_FAULT", f"{point}:{count}")
+        servers[count] = nginx(workers=2, zone="2m", location=IDENTITY,
+                               server=KEEPS)
+        servers[count].expect(
+            r"exited on signal 9", r"was locked by",
+            r"died while it changed zone \"exchange\"")
+
+    async def one(server) -> list[int]:
+        ask = Stubborn(server.port)
+        box = await ask.new()
+        await outlive(Kept(server.port))
+        fits = await capacity(ask, box)
+        await asyncio.sleep(0.1)
+        census(server.workers()[0], "2m")
+        return fits
+
+    async def test():
+        return await asyncio.gather(*(map(one, servers.values())))
+
+    fits = run(test())
+    died = [s.log().count("exited on signal 9") for s in servers.values()]
+    figures(f"died {died}, fits {fits[0]}")
+    assert sum(died) >= 1
+    assert fits == fits[:1] * 3
 
 
 async def all_of_it(server, reload: bool) -> list[int]:

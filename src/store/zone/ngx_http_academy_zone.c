@@ -372,7 +372,12 @@ ngx_http_academy_zone_buckets(size_t size, size_t each)
 {
     ngx_uint_t  n;
 
-    for (n = 64; n * 2 * each <= size; n *= 2) { /* void */ }
+    for (n = 64;
+         n * 2 * each <= size && n < NGX_HTTP_ACADEMY_MAX_BUCKETS;
+         n *= 2)
+    {
+        /* void */
+    }
 
     return n;
 }

@@ -25,7 +25,8 @@
  *
  *     bucket -> mailbox -> mailbox          by keyed hash of uid and role
  *                  |-> message -> message   the queue, oldest first
- *                  |-> pending, pending     requests it has not answered
+ *                  |-> pending, pending     requests it has not answered,
+ *                  |        `-> message     each with what was received
  *                  |-> waiting -> waiting   a worker each, of who listens
  *                  |-> share -> share       groups
  *                  `-> members              its places in the class index
@@ -77,14 +78,18 @@ struct ngx_http_academy_message_s {
     uint64_t                       seq;       /* order of acceptance */
     ngx_http_academy_chunk_t      *chunks;    /* behind the inline text */
     uint32_t                       size;      /* bytes of text */
-    uint32_t                       first;     /* of these, inline */
+    uint16_t                       first;     /* of these, inline */
+    u_char                         written;   /* its holder's, without lock */
     ngx_pid_t                      holder;    /* who fills or leases it */
     unsigned                       filling:1; /* in no mailbox yet */
     unsigned                       notice:1;  /* part of a pending */
     unsigned                       settled:1; /* it is being freed */
     unsigned                       response:1;
-    u_char                         written;   /* its holder's, without lock */
+    unsigned                       watched:1; /* by academy_redeliver */
+    unsigned                       bucket:27; /* of its pending, a request's */
 };
+
+#define NGX_HTTP_ACADEMY_MAX_BUCKETS  (1 << 27)
 
 
 /*
@@ -98,6 +103,7 @@ struct ngx_http_academy_pending_s {
     ngx_http_academy_pending_t    *next;      /* in the bucket */
     ngx_queue_t                    queue;     /* in the mailbox, oldest first */
     ngx_http_academy_mailbox_t    *mailbox;
+    ngx_http_academy_message_t    *kept;      /* received, to be put back */
     ngx_http_academy_id_t          src;
     ngx_http_academy_id_t          dest;
     u_char                         tag[16];
@@ -177,6 +183,7 @@ struct ngx_http_academy_mailbox_s {
     u_char                         terminated;
     u_char                         closing;   /* in the closing queue */
     u_char                         beaten;    /* heartbeat is set */
+    u_char                         silent;    /* its agent was, for long */
     uint16_t                       nmembers;
     uint16_t                       room;      /* for members */
     uint16_t                       nshares;
@@ -192,6 +199,7 @@ struct ngx_http_academy_mailbox_s {
 
     ngx_queue_t                    pending;
     ngx_uint_t                     npending;
+    ngx_uint_t                     nkept;     /* of these, with a message */
     ngx_uint_t                     outgoing;
     ngx_uint_t                     completed;
 
@@ -228,6 +236,15 @@ typedef struct {
 } ngx_http_academy_slot_t;
 
 
+/* a mailbox whose kept requests are being put back, in steps */
+
+typedef struct {
+    ngx_http_academy_mailbox_t    *mailbox;   /* NULL: none */
+    ngx_http_academy_pending_t    *next;      /* to be looked at */
+    ngx_http_academy_message_t    *last;      /* put back, and there still */
+} ngx_http_academy_revival_t;
+
+
 typedef struct {
     ngx_pid_t                      busy;      /* who is within a section */
     size_t                         log_ctx_len;
@@ -248,6 +265,7 @@ typedef struct {
 
     ngx_queue_t                    closing;   /* mailboxes to wind up */
     ngx_http_academy_message_t    *garbage;   /* dropped queues */
+    ngx_http_academy_revival_t     revival;
 
     ngx_uint_t                     reserve;   /* pages */
 
@@ -319,6 +337,27 @@ struct ngx_http_academy_zone_s {
  * the compiler from changing that.
  */
 #define ngx_http_academy_zone_order()  __asm__ volatile ("" ::: "memory")
+
+
+/*
+ * A sign of life of a mailbox's agent.  Whether it was silent before is to be
+ * known until somebody listens: it may send a heartbeat first.
+ */
+
+static ngx_inline void
+ngx_http_academy_zone_sign(ngx_http_academy_mailbox_t *mailbox,
+    ngx_msec_t timeout)
+{
+    if (timeout && mailbox->nkept
+        && (ngx_msec_int_t) (ngx_current_msec - mailbox->heartbeat)
+           >= (ngx_msec_int_t) timeout)
+    {
+        mailbox->silent = 1;
+    }
+
+    mailbox->heartbeat = ngx_current_msec;
+    mailbox->beaten = 1;
+}
 
 
 /* at the end of a list, which a crash leaves whole from its head on */
@@ -405,6 +444,10 @@ ngx_http_academy_mailbox_t *ngx_http_academy_zone_find(
 ngx_uint_t ngx_http_academy_zone_permitted(ngx_http_academy_mailbox_t *mailbox,
     ngx_http_academy_caller_t *caller);
 
+ngx_http_academy_result_e ngx_http_academy_zone_open(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
+    ngx_http_academy_mailbox_t **mailbox);
+
 ngx_int_t ngx_http_academy_zone_create(ngx_http_academy_call_t *call);
 ngx_int_t ngx_http_academy_zone_terminate(ngx_http_academy_call_t *call);
 ngx_int_t ngx_http_academy_zone_status(ngx_http_academy_call_t *call);
@@ -473,6 +516,33 @@ ngx_int_t ngx_http_academy_zone_collect(ngx_http_academy_zone_t *zone);
 
 
 size_t ngx_http_academy_zone_fit(size_t need);
+
+
+void ngx_http_academy_zone_uncount(ngx_http_academy_message_t *message);
+
+/* forgets the request that a link leads to */
+void ngx_http_academy_zone_pending_drop(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_pending_t **link);
+
+
+/* ngx_http_academy_zone_keep.c; within the lock */
+
+/* what its receiver has: NGX_OK, or NGX_DECLINED if it is to be freed */
+ngx_int_t ngx_http_academy_zone_keep(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_message_t *message);
+void ngx_http_academy_zone_keep_end(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_pending_t *pending);
+
+/* a pending is about to leave a mailbox of which some are being put back */
+void ngx_http_academy_zone_keep_leave(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_pending_t *pending);
+
+/*
+ * Puts back what is kept for an agent that was silent: some of it, perhaps
+ * another mailbox's first.  NGX_OK if this one's is all back, or NGX_AGAIN.
+ */
+ngx_int_t ngx_http_academy_zone_revive(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox);
 
 
 /* ngx_http_academy_zone_repeat.c */

@@ -23,9 +23,6 @@ static ngx_http_academy_mailbox_t **ngx_http_academy_zone_bucket(
     ngx_http_academy_zone_t *zone, ngx_http_academy_id_t *id);
 static ngx_uint_t ngx_http_academy_zone_owned(
     ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_caller_t *caller);
-static ngx_http_academy_result_e ngx_http_academy_zone_open(
-    ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
-    ngx_http_academy_mailbox_t **mailbox);
 static ngx_http_academy_result_e ngx_http_academy_zone_open_owned(
     ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
     ngx_http_academy_mailbox_t **mailbox);
@@ -106,7 +103,7 @@ ngx_http_academy_zone_permitted(ngx_http_academy_mailbox_t *mailbox,
 
 /* the mailbox of a call whose caller may use it; 403 comes before 419 */
 
-static ngx_http_academy_result_e
+ngx_http_academy_result_e
 ngx_http_academy_zone_open(ngx_http_academy_zone_t *zone,
     ngx_http_academy_call_t *call, ngx_http_academy_mailbox_t **mailbox)
 {
@@ -580,8 +577,7 @@ ngx_http_academy_zone_beat(ngx_http_academy_call_t *call)
     result = ngx_http_academy_zone_open(zone, call, &mailbox);
 
     if (result == NGX_HTTP_ACADEMY_OK) {
-        mailbox->heartbeat = ngx_current_msec;
-        mailbox->beaten = 1;
+        ngx_http_academy_zone_sign(mailbox, call->agent_timeout);
     }
 
     ngx_http_academy_zone_unlock(zone);

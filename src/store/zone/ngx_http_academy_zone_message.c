@@ -45,16 +45,23 @@ static ngx_http_academy_result_e ngx_http_academy_zone_commit(
     ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
     ngx_http_academy_mailbox_t *dest, ngx_http_academy_mailbox_t *src,
     ngx_http_academy_message_t *message);
-static void ngx_http_academy_zone_uncount(ngx_http_academy_message_t *message);
+static ngx_http_academy_message_t *ngx_http_academy_zone_message_new(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_envelope_t *env,
+    ngx_http_academy_mailbox_t *src);
 static ngx_http_academy_message_t *ngx_http_academy_zone_message_alloc(
     ngx_http_academy_zone_t *zone, size_t size);
 static void ngx_http_academy_zone_message_fill(
     ngx_http_academy_message_t *message, u_char *p);
+static ngx_uint_t ngx_http_academy_zone_pending_bucket(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_id_t *id, u_char *tag);
 static ngx_http_academy_pending_t **ngx_http_academy_zone_pending_link(
     ngx_http_academy_zone_t *zone, ngx_http_academy_id_t *id, u_char *tag);
+static ngx_http_academy_pending_t **ngx_http_academy_zone_pending_find(
+    ngx_http_academy_zone_t *zone, ngx_uint_t bucket,
+    ngx_http_academy_id_t *id, u_char *tag);
 static ngx_http_academy_pending_t *ngx_http_academy_zone_pending_add(
     ngx_http_academy_zone_t *zone, ngx_http_academy_mailbox_t *mailbox,
-    ngx_http_academy_envelope_t *env);
+    ngx_http_academy_envelope_t *env, ngx_http_academy_message_t *message);
 static void ngx_http_academy_zone_pending_unlink(ngx_http_academy_zone_t *zone,
     ngx_http_academy_pending_t **link);
 static void ngx_http_academy_zone_notify(ngx_http_academy_zone_t *zone,
@@ -95,7 +102,7 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
         goto done;
     }
 
-    message = ngx_http_academy_zone_message_alloc(zone, env->json.len);
+    message = ngx_http_academy_zone_message_new(zone, env, src);
     if (message == NULL) {
         result = NGX_HTTP_ACADEMY_FULL;
         goto done;
@@ -222,8 +229,7 @@ ngx_http_academy_zone_is_repeat(ngx_http_academy_zone_t *zone,
     }
 
     if (src) {
-        src->heartbeat = ngx_current_msec;
-        src->beaten = 1;
+        ngx_http_academy_zone_sign(src, call->agent_timeout);
     }
 
     return 1;
@@ -257,13 +263,19 @@ ngx_http_academy_zone_commit(ngx_http_academy_zone_t *zone,
     ngx_http_academy_call_t *call, ngx_http_academy_mailbox_t *dest,
     ngx_http_academy_mailbox_t *src, ngx_http_academy_message_t *message)
 {
-    ngx_http_academy_pending_t   *pending, **link;
+    ngx_uint_t                    answered;
+    ngx_http_academy_pending_t  **link;
     ngx_http_academy_envelope_t  *env;
 
     env = call->in.envelope;
+    answered = 0;
+
+    message->seq = ++zone->sh->seq;
 
     if (env->request) {
-        if (ngx_http_academy_zone_pending_add(zone, dest, env) == NULL) {
+        if (ngx_http_academy_zone_pending_add(zone, dest, env, message)
+            == NULL)
+        {
             return NGX_HTTP_ACADEMY_FULL;
         }
 
@@ -276,20 +288,22 @@ ngx_http_academy_zone_commit(ngx_http_academy_zone_t *zone,
     } else if (src) {
         link = ngx_http_academy_zone_pending_link(zone, &env->src.id,
                                                   env->tag);
-        pending = *link;
 
-        if (pending) {
-            ngx_http_academy_zone_pending_unlink(zone, link);
-            ngx_slab_free_locked(zone->shpool, pending);
+        if (*link) {
+            ngx_http_academy_zone_pending_drop(zone, link);
             src->completed++;
+            answered = 1;
 
             ngx_http_academy_fault(zone, "put answered");
         }
     }
 
     if (src) {
-        src->heartbeat = ngx_current_msec;
-        src->beaten = 1;
+        ngx_http_academy_zone_sign(src, call->agent_timeout);
+
+        /* who answers what it received was there all the time */
+
+        src->silent &= !answered;
     }
 
     ngx_http_academy_zone_append(zone, dest, message);
@@ -304,7 +318,6 @@ ngx_http_academy_zone_append(ngx_http_academy_zone_t *zone,
 {
     message->next = NULL;
     message->mailbox = mailbox;
-    message->seq = ++zone->sh->seq;
 
     ngx_http_academy_zone_order();
 
@@ -348,8 +361,18 @@ ngx_http_academy_zone_lease(ngx_http_academy_zone_t *zone,
 
     mailbox->queued--;
 
-    mailbox->heartbeat = ngx_current_msec;
-    mailbox->beaten = 1;
+    if (zone->sh->revival.last == message) {
+        zone->sh->revival.last = NULL;
+    }
+
+    /* where silence matters, to send something to an agent is no sign of it */
+
+    message->watched = (call->agent_timeout != 0);
+
+    if (!message->watched) {
+        mailbox->heartbeat = ngx_current_msec;
+        mailbox->beaten = 1;
+    }
 
     delivery = &call->out.delivery;
     delivery->message = message;
@@ -372,6 +395,12 @@ ngx_http_academy_zone_return(ngx_http_academy_zone_t *zone,
     ngx_http_academy_message_t  **link;
 
     mailbox = message->mailbox;
+
+    if (message->settled
+        && ngx_http_academy_zone_keep(zone, message) == NGX_OK)
+    {
+        return NULL;
+    }
 
     if (message->filling || message->settled || mailbox->terminated) {
         ngx_queue_remove(&message->slot);
@@ -422,7 +451,7 @@ ngx_http_academy_zone_return(ngx_http_academy_zone_t *zone,
 
 /* what was leased, and is about to be freed, counts no more */
 
-static void
+void
 ngx_http_academy_zone_uncount(ngx_http_academy_message_t *message)
 {
     ngx_http_academy_mailbox_t  *mailbox;
@@ -474,6 +503,15 @@ ngx_http_academy_zone_settle(ngx_http_academy_exchange_t *exchange,
 
     for (i = 0; i < n; i++) {
         message = delivery[i].message;
+
+        if (message->watched) {
+            message->mailbox->heartbeat = ngx_current_msec;
+            message->mailbox->beaten = 1;
+
+            if (ngx_http_academy_zone_keep(zone, message) == NGX_OK) {
+                continue;
+            }
+        }
 
         for (chunk = message->chunks; chunk; chunk = message->chunks) {
 
@@ -549,16 +587,54 @@ ngx_http_academy_zone_fit(size_t need)
 }
 
 
+/*
+ * Memory for a message, or NULL.  An agent that answers a request which is
+ * kept for it is not to be kept from it by lack of memory: the answer takes
+ * the request's place.
+ */
+
+static ngx_http_academy_message_t *
+ngx_http_academy_zone_message_new(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_envelope_t *env, ngx_http_academy_mailbox_t *src)
+{
+    size_t                       size, pages;
+    ngx_http_academy_pending_t  *pending;
+
+    pages = env->json.len / ngx_pagesize + 2;
+
+    if (ngx_http_academy_zone_spare(zone, pages)) {
+        return ngx_http_academy_zone_message_alloc(zone, env->json.len);
+    }
+
+    if (env->request || src == NULL || src->nkept == 0) {
+        return NULL;
+    }
+
+    pending = *ngx_http_academy_zone_pending_link(zone, &env->src.id,
+                                                  env->tag);
+
+    if (pending == NULL || pending->kept == NULL) {
+        return NULL;
+    }
+
+    size = pending->kept->size;
+
+    ngx_http_academy_zone_keep_end(zone, pending);
+
+    if (size < env->json.len && !ngx_http_academy_zone_spare(zone, pages)) {
+        return NULL;
+    }
+
+    return ngx_http_academy_zone_message_alloc(zone, env->json.len);
+}
+
+
 static ngx_http_academy_message_t *
 ngx_http_academy_zone_message_alloc(ngx_http_academy_zone_t *zone, size_t size)
 {
     size_t                        n, head;
     ngx_http_academy_chunk_t     *chunk, **last;
     ngx_http_academy_message_t   *message;
-
-    if (!ngx_http_academy_zone_spare(zone, size / ngx_pagesize + 2)) {
-        return NULL;
-    }
 
     head = sizeof(ngx_http_academy_message_t);
     n = ngx_http_academy_zone_fit(head + size);
@@ -573,7 +649,7 @@ ngx_http_academy_zone_message_alloc(ngx_http_academy_zone_t *zone, size_t size)
     ngx_memzero(message, head);
 
     message->size = (uint32_t) size;
-    message->first = (uint32_t) ngx_min(n - head, size);
+    message->first = (uint16_t) ngx_min(n - head, size);
 
     size -= message->first;
     last = &message->chunks;
@@ -636,17 +712,40 @@ ngx_http_academy_zone_message_free(ngx_http_academy_zone_t *zone,
 }
 
 
+static ngx_uint_t
+ngx_http_academy_zone_pending_bucket(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_id_t *id, u_char *tag)
+{
+    uint64_t  hash;
+
+    hash = ngx_http_academy_zone_hash(zone, id->uid, 16, id->role);
+    hash = ngx_http_academy_zone_hash(zone, tag, 16, hash);
+
+    return hash & zone->sh->mask;
+}
+
+
 static ngx_http_academy_pending_t **
 ngx_http_academy_zone_pending_link(ngx_http_academy_zone_t *zone,
     ngx_http_academy_id_t *id, u_char *tag)
 {
-    uint64_t                      hash, more;
+    ngx_uint_t  bucket;
+
+    bucket = ngx_http_academy_zone_pending_bucket(zone, id, tag);
+
+    return ngx_http_academy_zone_pending_find(zone, bucket, id, tag);
+}
+
+
+/* the link to a request, or the link at the end of its bucket */
+
+static ngx_http_academy_pending_t **
+ngx_http_academy_zone_pending_find(ngx_http_academy_zone_t *zone,
+    ngx_uint_t bucket, ngx_http_academy_id_t *id, u_char *tag)
+{
     ngx_http_academy_pending_t  **link;
 
-    more = ngx_http_academy_zone_hash(zone, id->uid, 16, id->role);
-    hash = ngx_http_academy_zone_hash(zone, tag, 16, more);
-
-    link = &zone->sh->pendings[hash & zone->sh->mask];
+    link = &zone->sh->pendings[bucket];
 
     while (*link
            && (!ngx_http_academy_id_eq(&(*link)->mailbox->id, id)
@@ -661,11 +760,13 @@ ngx_http_academy_zone_pending_link(ngx_http_academy_zone_t *zone,
 
 static ngx_http_academy_pending_t *
 ngx_http_academy_zone_pending_add(ngx_http_academy_zone_t *zone,
-    ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_envelope_t *env)
+    ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_envelope_t *env,
+    ngx_http_academy_message_t *message)
 {
     size_t                        src_len, dest_len;
     u_char                       *p;
-    ngx_http_academy_pending_t   *pending, *old, **link;
+    ngx_uint_t                    bucket;
+    ngx_http_academy_pending_t   *pending, **link;
 
     src_len = env->src.name.len;
     src_len = (src_len > NGX_HTTP_ACADEMY_MAX_NAME) ? 0 : src_len;
@@ -680,6 +781,7 @@ ngx_http_academy_zone_pending_add(ngx_http_academy_zone_t *zone,
         return NULL;
     }
 
+    pending->message.seq = message->seq;
     pending->mailbox = mailbox;
     pending->src = env->src.id;
     pending->dest = env->dest.id;
@@ -698,12 +800,16 @@ ngx_http_academy_zone_pending_add(ngx_http_academy_zone_t *zone,
 
     /* the same tag again stands for the later request, as in a dictionary */
 
-    link = ngx_http_academy_zone_pending_link(zone, &mailbox->id, env->tag);
-    old = *link;
+    bucket = ngx_http_academy_zone_pending_bucket(zone, &mailbox->id,
+                                                  env->tag);
 
-    if (old) {
-        ngx_http_academy_zone_pending_unlink(zone, link);
-        ngx_slab_free_locked(zone->shpool, old);
+    message->bucket = bucket;
+
+    link = ngx_http_academy_zone_pending_find(zone, bucket, &mailbox->id,
+                                              env->tag);
+
+    if (*link) {
+        ngx_http_academy_zone_pending_drop(zone, link);
     }
 
     pending->next = *link;
@@ -732,8 +838,30 @@ ngx_http_academy_zone_pending_unlink(ngx_http_academy_zone_t *zone,
 
     ngx_http_academy_fault(zone, "pending unlinked");
 
+    if (zone->sh->revival.mailbox == pending->mailbox) {
+        ngx_http_academy_zone_keep_leave(zone, pending);
+    }
+
     ngx_queue_remove(&pending->queue);
     pending->mailbox->npending--;
+}
+
+
+void
+ngx_http_academy_zone_pending_drop(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_pending_t **link)
+{
+    ngx_http_academy_pending_t  *pending;
+
+    pending = *link;
+
+    ngx_http_academy_zone_pending_unlink(zone, link);
+
+    if (pending->kept) {
+        ngx_http_academy_zone_keep_end(zone, pending);
+    }
+
+    ngx_slab_free_locked(zone->shpool, pending);
 }
 
 
@@ -818,13 +946,17 @@ ngx_http_academy_zone_notify(ngx_http_academy_zone_t *zone,
     mailbox = ngx_http_academy_zone_find(zone, &pending->src);
 
     if (mailbox == NULL || mailbox->terminated) {
-        ngx_http_academy_zone_pending_unlink(zone, link);
-        ngx_slab_free_locked(zone->shpool, pending);
+        ngx_http_academy_zone_pending_drop(zone, link);
         return;
+    }
+
+    if (pending->kept) {
+        ngx_http_academy_zone_keep_end(zone, pending);
     }
 
     pending->message.notice = 1;
     pending->message.response = 1;
+    pending->message.seq = ++zone->sh->seq;
 
     ngx_http_academy_zone_append(zone, mailbox, &pending->message);
 

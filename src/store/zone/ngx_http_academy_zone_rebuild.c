@@ -40,6 +40,10 @@ static void ngx_http_academy_zone_rebuild_waiting(
     ngx_http_academy_zone_t *zone, ngx_http_academy_mailbox_t *mailbox);
 static void ngx_http_academy_zone_rebuild_pendings(
     ngx_http_academy_zone_t *zone, ngx_http_academy_pending_t **link);
+static void ngx_http_academy_zone_rebuild_kept(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_pending_t *pending);
+static void ngx_http_academy_zone_rebuild_order(ngx_queue_t *list);
+static uint64_t ngx_http_academy_zone_seq(ngx_queue_t *q);
 static void ngx_http_academy_zone_rebuild_clients(
     ngx_http_academy_zone_t *zone, ngx_http_academy_client_t **link);
 static void ngx_http_academy_zone_rebuild_classes(
@@ -90,6 +94,7 @@ ngx_http_academy_zone_rebuild(ngx_http_academy_zone_t *zone)
                                       (sh->client_mask + 1) * sizeof(void *));
 
     ngx_queue_init(&sh->closing);
+    ngx_memzero(&sh->revival, sizeof(ngx_http_academy_revival_t));
 
     for (i = 0; i <= sh->client_mask; i++) {
         for (client = sh->clients[i]; client; client = client->next) {
@@ -146,6 +151,7 @@ ngx_http_academy_zone_rebuild(ngx_http_academy_zone_t *zone)
                 ngx_queue_insert_tail(&sh->closing, &mailbox->close);
             }
 
+            ngx_http_academy_zone_rebuild_order(&mailbox->pending);
             ngx_http_academy_zone_rebuild_waiting(zone, mailbox);
         }
     }
@@ -279,6 +285,7 @@ ngx_http_academy_zone_rebuild_mailbox(ngx_http_academy_zone_t *zone,
 
     mailbox->closing = 0;
     mailbox->npending = 0;
+    mailbox->nkept = 0;
     mailbox->nshares = 0;
     ngx_queue_init(&mailbox->pending);
 
@@ -421,10 +428,100 @@ ngx_http_academy_zone_rebuild_pendings(ngx_http_academy_zone_t *zone,
 
         pending->message.notice = 0;
         pending->mailbox->npending++;
+
+        if (pending->kept) {
+            ngx_http_academy_zone_rebuild_kept(zone, pending);
+        }
+
         ngx_queue_insert_tail(&pending->mailbox->pending, &pending->queue);
 
         link = &pending->next;
     }
+}
+
+
+/* what is in a list or a queue too is not kept yet, or no more */
+
+static void
+ngx_http_academy_zone_rebuild_kept(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_pending_t *pending)
+{
+    if (ngx_http_academy_zone_mark_message(zone, pending->kept) != NGX_OK) {
+        pending->kept = NULL;
+        return;
+    }
+
+    pending->kept->settled = 0;
+    pending->mailbox->nkept++;
+}
+
+
+/*
+ * Requests, which come in the order of their buckets, are brought into that
+ * of their acceptance: runs of a length that doubles are merged.
+ */
+
+static void
+ngx_http_academy_zone_rebuild_order(ngx_queue_t *list)
+{
+    ngx_uint_t    n, size, left, right, runs;
+    ngx_queue_t  *a, *b, *q, *last;
+
+    for (size = 1; /* void */ ; size *= 2) {
+
+        a = ngx_queue_head(list);
+        last = list;
+        runs = 0;
+
+        while (a != list) {
+            runs++;
+
+            for (b = a, left = 0; left < size && b != list; left++) {
+                b = ngx_queue_next(b);
+            }
+
+            for (n = left, right = size; n || (right && b != list); /**/ ) {
+
+                if (n && (right == 0 || b == list
+                          || ngx_http_academy_zone_seq(a)
+                             < ngx_http_academy_zone_seq(b)))
+                {
+                    q = a;
+                    a = ngx_queue_next(a);
+                    n--;
+
+                } else {
+                    q = b;
+                    b = ngx_queue_next(b);
+                    right--;
+                }
+
+                last->next = q;
+                q->prev = last;
+                last = q;
+            }
+
+            a = b;
+        }
+
+        last->next = list;
+        list->prev = last;
+
+        if (runs <= 1) {
+            return;
+        }
+    }
+}
+
+
+static uint64_t
+ngx_http_academy_zone_seq(ngx_queue_t *q)
+{
+    ngx_http_academy_pending_t  *pending;
+
+    pending = ngx_queue_data(q, ngx_http_academy_pending_t, queue);
+
+    return pending->message.seq;
 }
 
 

@@ -42,6 +42,9 @@
 #define NGX_HTTP_ACADEMY_SERVED  2           /* done is about to run */
 
 
+static ngx_http_academy_result_e ngx_http_academy_zone_attend(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
+    ngx_http_academy_mailbox_t **mailbox);
 static void ngx_http_academy_zone_deliver(ngx_http_academy_call_t *call);
 static ngx_http_academy_waiting_t *ngx_http_academy_zone_waiting(
     ngx_http_academy_zone_t *zone, ngx_http_academy_mailbox_t *mailbox);
@@ -92,17 +95,10 @@ ngx_http_academy_zone_get(ngx_http_academy_call_t *call)
 
     ngx_http_academy_zone_lock(zone);
 
-    result = NGX_HTTP_ACADEMY_OK;
-    mailbox = ngx_http_academy_zone_find(zone, &call->id);
+    result = ngx_http_academy_zone_attend(zone, call, &mailbox);
 
-    if (mailbox == NULL) {
-        result = NGX_HTTP_ACADEMY_MISSING;
-
-    } else if (!ngx_http_academy_zone_permitted(mailbox, call->caller)) {
-        result = NGX_HTTP_ACADEMY_FORBIDDEN;
-
-    } else if (mailbox->terminated) {
-        result = NGX_HTTP_ACADEMY_TERMINATED;
+    if (result != NGX_HTTP_ACADEMY_OK) {
+        /* void */
 
     } else if (mailbox->head) {
         ngx_http_academy_zone_lease(zone, mailbox, call);
@@ -111,8 +107,10 @@ ngx_http_academy_zone_get(ngx_http_academy_call_t *call)
         result = NGX_HTTP_ACADEMY_CLOSING;
 
     } else {
-        mailbox->heartbeat = ngx_current_msec;
-        mailbox->beaten = 1;
+        if (call->agent_timeout == 0) {
+            mailbox->heartbeat = ngx_current_msec;
+            mailbox->beaten = 1;
+        }
 
         waiting = ngx_http_academy_zone_waiting(zone, mailbox);
 
@@ -139,6 +137,40 @@ ngx_http_academy_zone_get(ngx_http_academy_call_t *call)
     ngx_http_academy_zone_deliver(call);
 
     return NGX_DONE;
+}
+
+
+/*
+ * Finds the mailbox of who asks for a message.  An agent that was silent for
+ * long gets first what it, or another one in its place, left unanswered.
+ */
+
+static ngx_http_academy_result_e
+ngx_http_academy_zone_attend(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_call_t *call, ngx_http_academy_mailbox_t **mailbox)
+{
+    ngx_http_academy_result_e  result;
+
+    for ( ;; ) {
+        result = ngx_http_academy_zone_open(zone, call, mailbox);
+
+        if (result != NGX_HTTP_ACADEMY_OK || !call->asked
+            || call->agent_timeout == 0)
+        {
+            return result;
+        }
+
+        ngx_http_academy_zone_sign(*mailbox, call->agent_timeout);
+
+        if (!(*mailbox)->silent
+            || ngx_http_academy_zone_revive(zone, *mailbox) == NGX_OK)
+        {
+            return result;
+        }
+
+        ngx_http_academy_zone_unlock(zone);
+        ngx_http_academy_zone_lock(zone);
+    }
 }
 
 
