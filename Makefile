@@ -495,8 +495,8 @@ run_prove-static = TEST_NGINX_BINARY=$(abspath $(STATIC)) \
 run_client = $(PYTEST) t/client
 run_workers = $(PYTEST) t/workers
 run_workers-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) t/workers
-run_auth = $(PYTEST) t/auth
-run_auth-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) t/auth
+run_auth = $(PYTEST) -n 4 t/auth
+run_auth-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) -n 4 t/auth
 
 run_faults = ACADEMY_MODULE=$(abspath $(call so,faults)) $(PYTEST) t/faults
 

@@ -14,8 +14,6 @@ sys.path.append(str(HERE / "workers"))
 from academy_nginx import PATIENCE, Nginx  # noqa: E402
 from provider import Provider  # noqa: E402
 
-FIGURES: list[str] = []
-
 # A proxy of the machine's has no place between two processes on loopback.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
@@ -56,12 +54,19 @@ def provider():
 
 @pytest.fixture
 def figures(request):
-    """A function that notes a line of figures under the test's name."""
-    return lambda line: FIGURES.append(f"{request.node.name}: {line}")
+    """A function that notes a line of figures under the test's name. With a
+    report they come from another process, where tests run in several."""
+    node = request.node
+    return lambda line: node.user_properties.append(
+        ("figures", f"{node.name}: {line}"))
 
 
 def pytest_terminal_summary(terminalreporter):
-    if FIGURES:
+    lines = [
+        line for reports in terminalreporter.stats.values()
+        for report in reports if getattr(report, "when", "") == "teardown"
+        for name, line in report.user_properties if name == "figures"]
+    if lines:
         terminalreporter.section("figures")
-        for line in FIGURES:
+        for line in lines:
             terminalreporter.write_line(line)

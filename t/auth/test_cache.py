@@ -258,7 +258,9 @@ def test_made_up_tokens_drive_out_no_good_ones(exchange, figures):
 
 def test_made_up_tokens_take_no_room_of_keys(nginx, tmp_path):
     # not the master, but workers read this file
-    for place in (tmp_path, *tmp_path.parents[:2]):
+    for place in (tmp_path, *tmp_path.parents):
+        if "pytest-of-" not in str(place):
+            break
         place.chmod(0o755)
     keys = tmp_path / "keys"
 
