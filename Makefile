@@ -481,7 +481,8 @@ PYTEST = build/venv/bin/python -m pytest -q -p no:cacheprovider
 export TEST_NGINX_BINARY = $(abspath $(NGINX))
 
 # valgrind makes everything twenty times slower
-VALGRIND_TESTS ?= t/02-message.t t/03-listen.t t/13-memory.t t/15-token.t
+VALGRIND_TESTS ?= t/02-message.t t/03-listen.t t/13-memory.t t/15-token.t \
+	t/18-provider.t
 
 run_check = $(MAKE) --no-print-directory check
 run_fuzz = $(MAKE) --no-print-directory -C t/fuzz replay tokens

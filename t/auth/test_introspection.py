@@ -10,6 +10,7 @@ import random
 import resource
 import signal
 import socket
+import statistics
 import string
 import time
 
@@ -687,6 +688,38 @@ def test_a_client_that_goes_while_it_waits(exchange, provider):
             assert await asyncio.to_thread(back, server, text) < (
                 2.5 * PATIENCE)
     run(go())
+
+
+def test_other_workers_are_told_at_once(exchange, provider, figures):
+    """Not when they look the next time, which they do once a second."""
+    server = exchange(workers=2, listen=" reuseport")
+
+    async def go():
+        at = {}
+        while len(at) < 2:
+            conn = await Connection.open(server.port)
+            at[await conn.worker()] = conn
+        crowd = Crowd(list(at.values()))
+        took = []
+        for _ in range(9):
+            held = provider.does["introspect"] = Held()
+            text = provider.issue(username="ann")
+            crowd.ask(text, crowd.conns[:1])
+            await asyncio.to_thread(held.wait)
+            crowd.ask(text, crowd.conns[1:])
+            await asyncio.sleep(random.uniform(0.1, 0.6))
+            held.let_go()
+            assert (await crowd.conns[0].answer()).status == 200
+            begin = time.monotonic()
+            assert (await crowd.conns[1].answer()).status == 200
+            took.append(time.monotonic() - begin)
+        crowd.leave()
+        return statistics.median(took)
+
+    took = run(go())
+    assert len(provider.asked()) == 9
+    figures(f"in the other worker the answer comes {took * 1000:.1f} ms later")
+    assert took < 0.2 * PATIENCE
 
 
 def test_a_worker_that_dies_while_it_asks(exchange, provider, figures):

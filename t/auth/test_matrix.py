@@ -19,7 +19,7 @@ from academy.exchange import HttpExchangeFactory
 from academy.exchange.cloud import client as academy_client
 from academy.identifier import AgentId, UserId
 from academy.message import Message, PingRequest
-from academy_nginx import run
+from academy_nginx import PATIENCE, run
 
 import provider as idp
 from tokens import claims, jwk, jwks, token
@@ -278,7 +278,7 @@ def test_the_client_refreshes_its_token_on_403(exchange, monkeypatch):
     monkeypatch.setattr(academy_client, "get_auth_headers", fresh)
 
     async def test():
-        end = int(time.time()) + 1
+        end = int(time.time()) + 2 * PATIENCE
         factory = HttpExchangeFactory(
             exchange.url, additional_headers=headers("owner", exp=end))
         user = await factory.create_user_client(start_listener=False)
