@@ -520,6 +520,10 @@ size_t ngx_http_academy_zone_fit(size_t need);
 
 void ngx_http_academy_zone_uncount(ngx_http_academy_message_t *message);
 
+/* the oldest message of a mailbox, for this process */
+ngx_http_academy_message_t *ngx_http_academy_zone_take(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_mailbox_t *mailbox);
+
 /* forgets the request that a link leads to */
 void ngx_http_academy_zone_pending_drop(ngx_http_academy_zone_t *zone,
     ngx_http_academy_pending_t **link);

@@ -339,17 +339,17 @@ ngx_http_academy_zone_append(ngx_http_academy_zone_t *zone,
 }
 
 
-void
-ngx_http_academy_zone_lease(ngx_http_academy_zone_t *zone,
-    ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_call_t *call)
+ngx_http_academy_message_t *
+ngx_http_academy_zone_take(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox)
 {
-    ngx_http_academy_message_t   *message;
-    ngx_http_academy_delivery_t  *delivery;
+    ngx_http_academy_message_t  *message;
 
     message = mailbox->head;
 
     message->holder = ngx_pid;
     message->written = 0;
+    message->watched = 0;
     ngx_http_academy_zone_enlist(zone->worker->messages, &message->slot);
 
     ngx_http_academy_zone_order();
@@ -364,6 +364,19 @@ ngx_http_academy_zone_lease(ngx_http_academy_zone_t *zone,
     if (zone->sh->revival.last == message) {
         zone->sh->revival.last = NULL;
     }
+
+    return message;
+}
+
+
+void
+ngx_http_academy_zone_lease(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_call_t *call)
+{
+    ngx_http_academy_message_t   *message;
+    ngx_http_academy_delivery_t  *delivery;
+
+    message = ngx_http_academy_zone_take(zone, mailbox);
 
     /* where silence matters, to send something to an agent is no sign of it */
 
