@@ -53,6 +53,7 @@ static char *ngx_http_academy_allowed(ngx_conf_t *cf, ngx_command_t *cmd,
     char *allowed);
 
 static void *ngx_http_academy_create_main_conf(ngx_conf_t *cf);
+static char *ngx_http_academy_init_main_conf(ngx_conf_t *cf, void *conf);
 static void *ngx_http_academy_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_academy_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
@@ -95,6 +96,10 @@ static ngx_http_academy_bounds_t  ngx_http_academy_number_bounds = {
     0, NGX_MAX_INT_T_VALUE, "a number, or 0 for no bound"
 };
 
+static ngx_http_academy_auth_bounds_t  ngx_http_academy_expiry_bounds = {
+    0, 3650 * 86400, "a time up to 3650d, or 0 for no end"
+};
+
 static ngx_http_academy_auth_bounds_t  ngx_http_academy_leeway_bounds = {
     0, 3600, "a time up to 1h"
 };
@@ -112,6 +117,20 @@ static ngx_command_t  ngx_http_academy_commands[] = {
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
+
+    { ngx_string("academy_message_expiry"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_auth_time,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_academy_main_conf_t, expiry.messages),
+      &ngx_http_academy_expiry_bounds },
+
+    { ngx_string("academy_gravestone_expiry"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_auth_time,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_academy_main_conf_t, expiry.mailboxes),
+      &ngx_http_academy_expiry_bounds },
 
     { ngx_string("academy_exchange"),
       NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -318,7 +337,7 @@ static ngx_http_module_t  ngx_http_academy_module_ctx = {
     ngx_http_academy_init,                 /* postconfiguration */
 
     ngx_http_academy_create_main_conf,     /* create main configuration */
-    NULL,                                  /* init main configuration */
+    ngx_http_academy_init_main_conf,       /* init main configuration */
 
     NULL,                                  /* create server configuration */
     NULL,                                  /* merge server configuration */
@@ -392,6 +411,7 @@ ngx_http_academy_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    zone->exchange.expiry = &amcf->expiry;
     *exchange = &zone->exchange;
 
 #if (NGX_HTTP_ACADEMY_DEFER)
@@ -617,7 +637,22 @@ ngx_http_academy_create_main_conf(ngx_conf_t *cf)
         return NULL;
     }
 
+    amcf->expiry.messages = NGX_CONF_UNSET;
+    amcf->expiry.mailboxes = NGX_CONF_UNSET;
+
     return amcf;
+}
+
+
+static char *
+ngx_http_academy_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_http_academy_main_conf_t  *amcf = conf;
+
+    ngx_conf_init_value(amcf->expiry.messages, 7 * 86400);
+    ngx_conf_init_value(amcf->expiry.mailboxes, 365 * 86400);
+
+    return NGX_CONF_OK;
 }
 
 

@@ -20,6 +20,7 @@ typedef struct {
                                        /* of ngx_http_academy_exchange_t * */
     ngx_http_academy_auth_zone_t  *auth_zone;     /* NULL: none is needed */
     ngx_array_t                    jwks;  /* of ngx_http_academy_jwks_t * */
+    ngx_http_academy_expiry_t      expiry;
 } ngx_http_academy_main_conf_t;
 
 

@@ -27,6 +27,8 @@ location / { academy_exchange x; }
 --- http_config
 academy_zone zone=x:2m;
 academy_zone zone=a-longer_name.7:3000k;
+academy_message_expiry 1s;
+academy_gravestone_expiry 3650d;
 academy_listen_timeout 1d;
 academy_message_size 64m;
 academy_mailbox_messages 1000000;
@@ -1237,3 +1239,99 @@ location / { academy_exchange x; academy_agent_timeout 25h; }
 location / { academy_exchange x; academy_agent_timeout 1s; academy_agent_timeout 1s; }
 --- must_die
 --- error_log eval: ::emerg('"academy_agent_timeout" directive is duplicate')
+
+
+=== TEST 144: academy_message_expiry soon
+--- http_config
+academy_zone zone=x:2m;
+academy_message_expiry soon;
+--- must_die
+--- error_log eval: ::emerg('academy_message_expiry', '"soon"', 'a time up to 3650d, or 0 for no end')
+
+
+=== TEST 145: academy_message_expiry -1
+--- http_config
+academy_zone zone=x:2m;
+academy_message_expiry -1;
+--- must_die
+--- error_log eval: ::emerg('academy_message_expiry', '"-1"', 'a time up to 3650d, or 0 for no end')
+
+
+=== TEST 146: academy_message_expiry 3651d
+--- http_config
+academy_zone zone=x:2m;
+academy_message_expiry 3651d;
+--- must_die
+--- error_log eval: ::emerg('academy_message_expiry', '"3651d"', 'a time up to 3650d, or 0 for no end')
+
+
+=== TEST 147: academy_message_expiry 500ms
+--- http_config
+academy_zone zone=x:2m;
+academy_message_expiry 500ms;
+--- must_die
+--- error_log eval: ::emerg('academy_message_expiry', '"500ms"', 'a time up to 3650d, or 0 for no end')
+
+
+=== TEST 148: academy_message_expiry given twice
+--- http_config
+academy_zone zone=x:2m;
+academy_message_expiry 1d;
+academy_message_expiry 1d;
+--- must_die
+--- error_log eval: ::emerg('"academy_message_expiry" directive is duplicate')
+
+
+=== TEST 149: academy_message_expiry in a location, where there is no timer
+--- config
+location / { academy_exchange x; academy_message_expiry 1d; }
+--- must_die
+--- error_log eval: ::emerg('"academy_message_expiry" directive is not allowed here')
+
+
+=== TEST 150: academy_gravestone_expiry soon
+--- http_config
+academy_zone zone=x:2m;
+academy_gravestone_expiry soon;
+--- must_die
+--- error_log eval: ::emerg('academy_gravestone_expiry', '"soon"', 'a time up to 3650d, or 0 for no end')
+
+
+=== TEST 151: academy_gravestone_expiry -1
+--- http_config
+academy_zone zone=x:2m;
+academy_gravestone_expiry -1;
+--- must_die
+--- error_log eval: ::emerg('academy_gravestone_expiry', '"-1"', 'a time up to 3650d, or 0 for no end')
+
+
+=== TEST 152: academy_gravestone_expiry 3651d
+--- http_config
+academy_zone zone=x:2m;
+academy_gravestone_expiry 3651d;
+--- must_die
+--- error_log eval: ::emerg('academy_gravestone_expiry', '"3651d"', 'a time up to 3650d, or 0 for no end')
+
+
+=== TEST 153: academy_gravestone_expiry 500ms
+--- http_config
+academy_zone zone=x:2m;
+academy_gravestone_expiry 500ms;
+--- must_die
+--- error_log eval: ::emerg('academy_gravestone_expiry', '"500ms"', 'a time up to 3650d, or 0 for no end')
+
+
+=== TEST 154: academy_gravestone_expiry given twice
+--- http_config
+academy_zone zone=x:2m;
+academy_gravestone_expiry 1d;
+academy_gravestone_expiry 1d;
+--- must_die
+--- error_log eval: ::emerg('"academy_gravestone_expiry" directive is duplicate')
+
+
+=== TEST 155: academy_gravestone_expiry in a location, where there is no timer
+--- config
+location / { academy_exchange x; academy_gravestone_expiry 1d; }
+--- must_die
+--- error_log eval: ::emerg('"academy_gravestone_expiry" directive is not allowed here')

@@ -212,9 +212,21 @@ typedef struct {
 } ngx_http_academy_store_t;
 
 
+/*
+ * How many seconds a store keeps what nobody asks for; 0: for ever.  A store
+ * looks for it by itself, and may be late by a small part of that time.
+ */
+
+typedef struct {
+    time_t                      messages;      /* and open requests */
+    time_t                      mailboxes;     /* terminated ones too */
+} ngx_http_academy_expiry_t;
+
+
 struct ngx_http_academy_exchange_s {
     ngx_str_t                   name;
     ngx_http_academy_store_t   *store;
+    ngx_http_academy_expiry_t  *expiry;
 };
 
 

@@ -29,6 +29,11 @@ BESIDE = ["append", "lease listed", "lease taken", "settle marked",
           "return linked", "return removed", "pending linked",
           "pending unlinked", "notify", "collect taken"]
 
+
+# Those that a timer comes to, where the times are short.
+EXPIRY = [point for point in POINTS if point.startswith("expire ")]
+SHORT = "academy_message_expiry 1s; academy_gravestone_expiry 1s;"
+
 LARGE = "x" * 20_000
 
 
@@ -403,7 +408,7 @@ async def all_of_it(server, reload: bool) -> list[int]:
 usual: dict[bool, list[int]] = {}
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", [p for p in POINTS if p not in EXPIRY])
 def test_point(nginx, figures, monkeypatch, point):
     reload = point in ("release", "vacate")
     fault = {count: f"{point}:{count}" for count in (1, 2)}
@@ -433,3 +438,62 @@ def test_point(nginx, figures, monkeypatch, point):
         assert died == 1 or count == 2
         assert died == mended
         assert fits[count] == usual[reload]
+
+
+async def expire_all(server) -> list[str]:
+    """Everything that can expire, twice; what is left is what there was."""
+    ask = Stubborn(server.port)
+    names = []
+    empty = census(server.workers()[0], "2m")
+    for _ in range(2):
+        boxes = [await ask.new() for _ in range(6)]
+        for box in boxes:
+            await ask.do("POST", "/mailbox/share", {
+                "mailbox": box, "group_id": "lab"})
+            await ask.put(box, LARGE)
+            for _ in range(3):
+                await ask.put(box, "?", src=boxes[0], kind="request")
+                assert await ask.get(box)
+        for box in boxes[3:]:
+            await ask.terminate(box)
+        async with asyncio.timeout(20):
+            while True:
+                answer = await ask.do("GET", "/discover", {
+                    "agent": "a.C", "allow_subclasses": True})
+                if answer.json()["agent_ids"] == "":
+                    break
+                await asyncio.sleep(0.1)
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    assert census(server.workers()[0], "2m") == empty
+                    break
+                except AssertionError:
+                    await asyncio.sleep(0.1)
+        for box in boxes:
+            answer = await ask.do("GET", "/mailbox", {"mailbox": box})
+            names.append(answer.json()["status"])
+    return names
+
+
+@pytest.mark.parametrize("point", EXPIRY)
+def test_point_of_expiry(nginx, figures, monkeypatch, point):
+    servers = {}
+    for count in (1, 2):
+        monkeypatch.setenv("ACADEMY_FAULT", f"{point}:{count}")
+        servers[count] = nginx(workers=2, zone="2m", location=IDENTITY,
+                               http=SHORT)
+        servers[count].expect(
+            r"exited on signal 9", r"was locked by",
+            r"died while it changed zone \"exchange\"")
+
+    async def test():
+        return await asyncio.gather(*map(expire_all, servers.values()))
+
+    for count, names in zip(servers, run(test())):
+        log = servers[count].log()
+        died = len(re.findall("exited on signal 9", log))
+        mended = len(re.findall("died while it changed", log))
+        figures(f"died {died}, put in order {mended}, all as at the start")
+        assert died == mended == 1
+        assert names == ["MISSING"] * 12

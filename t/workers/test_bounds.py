@@ -142,8 +142,10 @@ def test_what_is_on_its_way_counts(nginx, figures, end):
         assert await asyncio.to_thread(listener.some) == ["first"]
         listener.deafen()
         await asyncio.sleep(0.2)
+        # Requests: of a killed worker's responses those that were written are
+        # taken for delivered.
         for n in range(bound):
-            await client.put(box, n)
+            await client.put(box, n, kind="request")
         async with asyncio.timeout(5 * PATIENCE):
             while (queued := (await client.stats(box))["queued"]) > bound / 2:
                 await asyncio.sleep(0.05)

@@ -122,6 +122,7 @@ ngx_http_academy_defer(ngx_conf_t *cf, ngx_http_academy_exchange_t *inner)
 
     defer->exchange.name = inner->name;
     defer->exchange.store = &ngx_http_academy_defer_store;
+    defer->exchange.expiry = inner->expiry;
     defer->inner = inner;
 
     return &defer->exchange;

@@ -92,6 +92,16 @@ struct ngx_http_academy_message_s {
 #define NGX_HTTP_ACADEMY_MAX_BUCKETS  (1 << 27)
 
 
+/* the last message that was accepted by a time, in seconds */
+
+typedef struct {
+    uint64_t                       seq;
+    uint32_t                       time;
+} ngx_http_academy_mark_t;
+
+#define NGX_HTTP_ACADEMY_MARKS     128
+
+
 /*
  * A request that its mailbox took in and has not answered.  When the mailbox
  * is terminated it becomes the answer itself, a notice in the requester's
@@ -187,6 +197,7 @@ struct ngx_http_academy_mailbox_s {
     uint16_t                       nmembers;
     uint16_t                       room;      /* for members */
     uint16_t                       nshares;
+    uint32_t                       used;      /* seconds; see its function */
 
     ngx_http_academy_message_t    *head;
     ngx_http_academy_message_t    *tail;
@@ -269,6 +280,16 @@ typedef struct {
 
     ngx_uint_t                     reserve;   /* pages */
 
+    /* see ngx_http_academy_zone_expire.c */
+
+    uint32_t                       time;      /* when that was done last */
+    uint64_t                       stale;     /* seq of what has expired */
+    ngx_uint_t                     cursor;    /* the next bucket */
+    ngx_uint_t                     seen;      /* the cursor at that time */
+    ngx_uint_t                     left;      /* buckets to look at */
+    ngx_uint_t                     nmarks;    /* ever made */
+    ngx_http_academy_mark_t        marks[NGX_HTTP_ACADEMY_MARKS];
+
     /* of processes that have no slot: old ones that let nobody wait */
     ngx_queue_t                    lodgers;
 
@@ -301,6 +322,7 @@ typedef struct {
     ngx_event_t                    wake;      /* this slot has news */
     ngx_event_t                    collect;   /* wind terminated ones up */
     ngx_event_t                    sweep;     /* look for dead processes */
+    ngx_event_t                    expire;    /* the next step of it */
 
     ngx_uint_t                     nring;
     uint16_t                      *ring;      /* slots to ring on unlock */
@@ -358,6 +380,14 @@ ngx_http_academy_zone_sign(ngx_http_academy_mailbox_t *mailbox,
     mailbox->heartbeat = ngx_current_msec;
     mailbox->beaten = 1;
 }
+
+
+/*
+ * Seconds of a clock that only goes on, the same in all processes.  A cached
+ * one: that of another process may be a little ahead.
+ */
+#define ngx_http_academy_zone_seconds()                                       \
+    ((uint32_t) (ngx_current_msec / 1000))
 
 
 /* at the end of a list, which a crash leaves whole from its head on */
@@ -527,6 +557,8 @@ ngx_http_academy_message_t *ngx_http_academy_zone_take(
 /* forgets the request that a link leads to */
 void ngx_http_academy_zone_pending_drop(ngx_http_academy_zone_t *zone,
     ngx_http_academy_pending_t **link);
+ngx_http_academy_pending_t **ngx_http_academy_zone_pending_link(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_id_t *id, u_char *tag);
 
 
 /* ngx_http_academy_zone_keep.c; within the lock */
@@ -592,6 +624,13 @@ void ngx_http_academy_zone_ready(ngx_http_academy_zone_t *zone,
     ngx_http_academy_waiting_t *waiting);
 ngx_uint_t ngx_http_academy_zone_alive(ngx_http_academy_zone_t *zone,
     ngx_http_academy_waiting_t *waiting);
+
+
+/* ngx_http_academy_zone_expire.c */
+
+/* once a second, in any process */
+void ngx_http_academy_zone_expire(ngx_http_academy_zone_t *zone);
+void ngx_http_academy_zone_expire_handler(ngx_event_t *ev);
 
 
 /* ngx_http_academy_zone_rebuild.c; within the lock */

@@ -83,6 +83,7 @@ ngx_http_academy_zone_client_trim(ngx_http_academy_zone_t *zone,
     *link = client->next;
 
     ngx_http_academy_zone_order();
+    ngx_http_academy_fault(zone, "expire client");
 
     ngx_slab_free_locked(zone->shpool, client);
 }

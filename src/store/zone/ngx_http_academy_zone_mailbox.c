@@ -121,6 +121,8 @@ ngx_http_academy_zone_open(ngx_http_academy_zone_t *zone,
         return NGX_HTTP_ACADEMY_TERMINATED;
     }
 
+    (*mailbox)->used = ngx_http_academy_zone_seconds();
+
     return NGX_HTTP_ACADEMY_OK;
 }
 
@@ -139,8 +141,13 @@ ngx_http_academy_zone_open_owned(ngx_http_academy_zone_t *zone,
         return NGX_HTTP_ACADEMY_FORBIDDEN;
     }
 
-    return (*mailbox)->terminated ? NGX_HTTP_ACADEMY_TERMINATED
-                                  : NGX_HTTP_ACADEMY_OK;
+    if ((*mailbox)->terminated) {
+        return NGX_HTTP_ACADEMY_TERMINATED;
+    }
+
+    (*mailbox)->used = ngx_http_academy_zone_seconds();
+
+    return NGX_HTTP_ACADEMY_OK;
 }
 
 
@@ -234,6 +241,7 @@ ngx_http_academy_zone_mailbox_alloc(ngx_http_academy_zone_t *zone,
 
     mailbox->id = call->id;
     mailbox->owner = owner;
+    mailbox->used = ngx_http_academy_zone_seconds();
     ngx_queue_init(&mailbox->pending);
 
     if (call->id.role == NGX_HTTP_ACADEMY_AGENT

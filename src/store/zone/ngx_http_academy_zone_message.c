@@ -54,8 +54,6 @@ static void ngx_http_academy_zone_message_fill(
     ngx_http_academy_message_t *message, u_char *p);
 static ngx_uint_t ngx_http_academy_zone_pending_bucket(
     ngx_http_academy_zone_t *zone, ngx_http_academy_id_t *id, u_char *tag);
-static ngx_http_academy_pending_t **ngx_http_academy_zone_pending_link(
-    ngx_http_academy_zone_t *zone, ngx_http_academy_id_t *id, u_char *tag);
 static ngx_http_academy_pending_t **ngx_http_academy_zone_pending_find(
     ngx_http_academy_zone_t *zone, ngx_uint_t bucket,
     ngx_http_academy_id_t *id, u_char *tag);
@@ -306,6 +304,8 @@ ngx_http_academy_zone_commit(ngx_http_academy_zone_t *zone,
         src->silent &= !answered;
     }
 
+    dest->used = ngx_http_academy_zone_seconds();
+
     ngx_http_academy_zone_append(zone, dest, message);
 
     return NGX_HTTP_ACADEMY_OK;
@@ -381,6 +381,7 @@ ngx_http_academy_zone_lease(ngx_http_academy_zone_t *zone,
     /* where silence matters, to send something to an agent is no sign of it */
 
     message->watched = (call->agent_timeout != 0);
+    mailbox->used = ngx_http_academy_zone_seconds();
 
     if (!message->watched) {
         mailbox->heartbeat = ngx_current_msec;
@@ -738,7 +739,7 @@ ngx_http_academy_zone_pending_bucket(ngx_http_academy_zone_t *zone,
 }
 
 
-static ngx_http_academy_pending_t **
+ngx_http_academy_pending_t **
 ngx_http_academy_zone_pending_link(ngx_http_academy_zone_t *zone,
     ngx_http_academy_id_t *id, u_char *tag)
 {

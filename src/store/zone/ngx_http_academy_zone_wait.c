@@ -228,6 +228,8 @@ ngx_http_academy_zone_cancel(ngx_http_academy_call_t *call)
         waiting->count--;
     }
 
+    mailbox->used = ngx_http_academy_zone_seconds();
+
     ngx_http_academy_zone_trim(zone, mailbox);
 
     ngx_http_academy_zone_unlock(zone);
@@ -745,6 +747,8 @@ ngx_http_academy_zone_sweep_handler(ngx_event_t *ev)
         return;
     }
 
+    ngx_http_academy_zone_expire(zone);
+
     if (worker->slot == NULL) {
         (void) ngx_http_academy_zone_claim(zone);
     }
@@ -873,6 +877,10 @@ ngx_http_academy_zone_init_worker(ngx_http_academy_exchange_t *exchange,
     worker->sweep.data = worker;
     worker->sweep.log = cycle->log;
     worker->sweep.cancelable = 1;
+
+    worker->expire.handler = ngx_http_academy_zone_expire_handler;
+    worker->expire.data = worker;
+    worker->expire.log = cycle->log;
 
     zone->worker = worker;
 
@@ -1167,6 +1175,8 @@ ngx_http_academy_zone_close(ngx_http_academy_zone_t *zone)
             ngx_http_academy_zone_answer(call,
                                   ngx_http_academy_zone_waiting(zone, mailbox),
                                   NGX_HTTP_ACADEMY_CLOSING, &served);
+
+            mailbox->used = ngx_http_academy_zone_seconds();
 
             ngx_http_academy_zone_trim(zone, mailbox);
 
