@@ -45,7 +45,7 @@ class Killer(threading.Thread):
 
     def seconds(self) -> float:
         """What it will take, and a bit."""
-        return self.count * 0.07 * PATIENCE + 1
+        return self.count * 0.085 * PATIENCE + 1
 
 
 def empty(server, boxes: list[str], report: Report | None = None) -> int:
