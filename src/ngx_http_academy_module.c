@@ -60,6 +60,7 @@ static char *ngx_http_academy_merge_loc_conf(ngx_conf_t *cf, void *parent,
 static char *ngx_http_academy_mount(ngx_conf_t *cf,
     ngx_http_academy_loc_conf_t *conf);
 static ngx_int_t ngx_http_academy_init(ngx_conf_t *cf);
+static ngx_int_t ngx_http_academy_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_academy_init_process(ngx_cycle_t *cycle);
 static void ngx_http_academy_exit_process(ngx_cycle_t *cycle);
 
@@ -353,7 +354,7 @@ ngx_module_t  ngx_http_academy_module = {
     ngx_http_academy_commands,             /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
+    ngx_http_academy_init_module,          /* init module */
     ngx_http_academy_init_process,         /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
@@ -863,6 +864,31 @@ ngx_http_academy_init(ngx_conf_t *cf)
     }
 
     *h = ngx_http_academy_precontent_handler;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_academy_init_module(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                      i;
+    ngx_http_academy_exchange_t   **exchange;
+    ngx_http_academy_main_conf_t   *amcf;
+
+    amcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_academy_module);
+
+    if (amcf == NULL) {
+        return NGX_OK;
+    }
+
+    ngx_http_academy_auth_commit(amcf->auth_zone);
+
+    exchange = amcf->exchanges.elts;
+
+    for (i = 0; i < amcf->exchanges.nelts; i++) {
+        exchange[i]->store->commit(exchange[i]);
+    }
 
     return NGX_OK;
 }

@@ -242,6 +242,7 @@ ngx_http_academy_auth_zone_t *ngx_http_academy_auth_zone_add(ngx_conf_t *cf,
 
 /* ngx_http_academy_auth_ask.c; zone may be NULL */
 
+void ngx_http_academy_auth_commit(ngx_http_academy_auth_zone_t *zone);
 ngx_int_t ngx_http_academy_auth_init_worker(
     ngx_http_academy_auth_zone_t *zone);
 void ngx_http_academy_auth_exit_worker(void);

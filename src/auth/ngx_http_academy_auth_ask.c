@@ -495,6 +495,27 @@ ngx_http_academy_auth_look(ngx_http_academy_auth_zone_t *zone)
 }
 
 
+/* without a master process a reload goes on in the same one */
+
+void
+ngx_http_academy_auth_commit(ngx_http_academy_auth_zone_t *zone)
+{
+    ngx_http_academy_auth_worker_t  *worker;
+
+    worker = &ngx_http_academy_auth_worker;
+
+    if (worker->zone == NULL) {
+        return;
+    }
+
+    if (zone == NULL) {
+        ngx_http_academy_auth_exit_worker();
+    }
+
+    worker->zone = zone;
+}
+
+
 ngx_int_t
 ngx_http_academy_auth_init_worker(ngx_http_academy_auth_zone_t *zone)
 {
@@ -502,12 +523,6 @@ ngx_http_academy_auth_init_worker(ngx_http_academy_auth_zone_t *zone)
     ngx_http_academy_auth_worker_t  *worker;
 
     worker = &ngx_http_academy_auth_worker;
-
-    /* without a master process a reload goes on in the same one */
-
-    if (worker->zone) {
-        ngx_http_academy_auth_exit_worker();
-    }
 
     if (worker->wake.handler == NULL) {
         ngx_queue_init(&worker->waiting);

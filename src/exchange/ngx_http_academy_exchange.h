@@ -202,6 +202,9 @@ typedef struct {
                                         ngx_http_academy_delivery_t *delivery,
                                         ngx_uint_t n);
 
+    /* a configuration is in force, and nothing of it can fail any more */
+    void                      (*commit)(ngx_http_academy_exchange_t *exchange);
+
     /* a worker starts: NGX_OK or NGX_ERROR; and ends, whatever the cause */
     ngx_int_t                 (*init_worker)(
                                         ngx_http_academy_exchange_t *exchange,

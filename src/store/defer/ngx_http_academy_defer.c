@@ -54,6 +54,8 @@ static void ngx_http_academy_defer_settle(
 static void ngx_http_academy_defer_give_back(
     ngx_http_academy_exchange_t *exchange,
     ngx_http_academy_delivery_t *delivery, ngx_uint_t n);
+static void ngx_http_academy_defer_commit(
+    ngx_http_academy_exchange_t *exchange);
 static ngx_int_t ngx_http_academy_defer_init_worker(
     ngx_http_academy_exchange_t *exchange, ngx_cycle_t *cycle);
 static void ngx_http_academy_defer_exit_worker(
@@ -105,6 +107,7 @@ static ngx_http_academy_store_t  ngx_http_academy_defer_store = {
     ngx_http_academy_defer_written,
     ngx_http_academy_defer_settle,
     ngx_http_academy_defer_give_back,
+    ngx_http_academy_defer_commit,
     ngx_http_academy_defer_init_worker,
     ngx_http_academy_defer_exit_worker
 };
@@ -263,6 +266,15 @@ ngx_http_academy_defer_give_back(ngx_http_academy_exchange_t *exchange,
     exchange = ngx_http_academy_inner(exchange);
 
     exchange->store->give_back(exchange, delivery, n);
+}
+
+
+static void
+ngx_http_academy_defer_commit(ngx_http_academy_exchange_t *exchange)
+{
+    exchange = ngx_http_academy_inner(exchange);
+
+    exchange->store->commit(exchange);
 }
 
 

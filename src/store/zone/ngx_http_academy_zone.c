@@ -33,6 +33,8 @@
 
 static ngx_int_t ngx_http_academy_zone_init(ngx_shm_zone_t *shm_zone,
     void *data);
+static void ngx_http_academy_zone_commit_conf(
+    ngx_http_academy_exchange_t *exchange);
 static ngx_int_t ngx_http_academy_zone_layout(ngx_http_academy_zone_t *zone,
     ngx_uint_t nslots);
 #if (NGX_HTTP_ACADEMY_FAULTS)
@@ -59,6 +61,7 @@ ngx_http_academy_store_t  ngx_http_academy_zone_store = {
     ngx_http_academy_zone_written,
     ngx_http_academy_zone_settle,
     ngx_http_academy_zone_give_back,
+    ngx_http_academy_zone_commit_conf,
     ngx_http_academy_zone_init_worker,
     ngx_http_academy_zone_exit_worker
 };
@@ -181,13 +184,7 @@ ngx_http_academy_zone_init(ngx_shm_zone_t *shm_zone, void *data)
             return NGX_ERROR;
         }
 
-        /* without a master process nobody starts a worker anew */
-
         zone->worker = ozone->worker;
-
-        if (zone->worker) {
-            zone->worker->zone = zone;
-        }
 
         return NGX_OK;
     }
@@ -208,6 +205,24 @@ ngx_http_academy_zone_init(ngx_shm_zone_t *shm_zone, void *data)
                                                 shm_zone->shm.log);
 
     return zone->bells ? NGX_OK : NGX_ERROR;
+}
+
+
+/*
+ * Without a master process nobody starts a worker anew.  Until here a reload
+ * may fail, which frees all that it made.
+ */
+
+static void
+ngx_http_academy_zone_commit_conf(ngx_http_academy_exchange_t *exchange)
+{
+    ngx_http_academy_zone_t  *zone;
+
+    zone = ngx_http_academy_zone_of(exchange);
+
+    if (zone->worker) {
+        zone->worker->zone = zone;
+    }
 }
 
 
