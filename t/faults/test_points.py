@@ -36,6 +36,8 @@ SHORT = "academy_message_expiry 1s; academy_gravestone_expiry 1s;"
 
 LARGE = "x" * 20_000
 
+SAME_TAG = "00000000-0000-4000-8000-00000000a9a1"
+
 
 # The same exchange with bounds.
 BOUND, OWNED = 20, 40
@@ -183,6 +185,13 @@ async def work(ask: Stubborn) -> None:
         await ask.do("PUT", "/message", {"message": json.dumps(answer)})
         assert body_of(await ask.get(box)) == "!"
 
+    # The same tag again, from somebody else, stands for the later request.
+    for source in (box, mailbox()):
+        text = json.loads(message(other, "?", src=source, kind="request"))
+        text["header"]["tag"] = SAME_TAG
+        await ask.do("PUT", "/message", {"message": json.dumps(text)})
+        assert await ask.get(other)
+
     # Somebody waits, on another connection, and is served.
     waits = Stubborn(ask.port)
     for n in range(4):
@@ -260,6 +269,39 @@ def test_what_it_had_in_hand_comes_first(nginx, figures, monkeypatch):
         figures(f"{found}")
         # A put that the worker's end cut off was made again.
         assert list(dict.fromkeys(found)) == list(range(8))
+
+    run(test())
+    assert server.log().count("exited on signal 9") == 1
+
+
+def test_the_same_tag_again(nginx, figures, monkeypatch):
+    """A request takes the place of another with its tag, and the worker dies
+    in between: one of the two is there still, and its requester is told when
+    the agent is terminated."""
+    monkeypatch.setenv("ACADEMY_FAULT", "pending replaced:1")
+    server = nginx(workers=2, location=IDENTITY)
+    server.expect(r"exited on signal 9", r"was locked by",
+                  r"died while it changed zone \"exchange\"")
+
+    async def test():
+        ask = Stubborn(server.port)
+        agent, first, second = [await ask.new() for _ in range(3)]
+        for source in (first, second):
+            text = json.loads(message(agent, "?", src=source, kind="request"))
+            text["header"]["tag"] = SAME_TAG
+            request = {"message": json.dumps(text)}
+            if source == first:
+                await ask.do("PUT", "/message", request)
+                continue
+            # not again, whatever became of it
+            client = await Named.open(server.port)
+            with pytest.raises((Gone, Torn, ConnectionError)):
+                await client.request("PUT", "/message", request)
+        await ask.terminate(agent)
+        told = [await ask.get(box, 0.5) for box in (first, second)]
+        figures(f"told: the first {told[0] is not None}, "
+                f"the second {told[1] is not None}")
+        assert [text is not None for text in told].count(True) == 1
 
     run(test())
     assert server.log().count("exited on signal 9") == 1

@@ -62,6 +62,10 @@ static ngx_http_academy_pending_t *ngx_http_academy_zone_pending_add(
     ngx_http_academy_envelope_t *env, ngx_http_academy_message_t *message);
 static void ngx_http_academy_zone_pending_unlink(ngx_http_academy_zone_t *zone,
     ngx_http_academy_pending_t **link);
+static void ngx_http_academy_zone_pending_leave(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_pending_t *pending);
+static void ngx_http_academy_zone_pending_free(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_pending_t *pending);
 static void ngx_http_academy_zone_notify(ngx_http_academy_zone_t *zone,
     ngx_http_academy_pending_t *pending, ngx_http_academy_pending_t **link);
 static u_char *ngx_http_academy_zone_print_id(u_char *p,
@@ -130,6 +134,9 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
         ngx_http_academy_fault(zone, "put filled");
 
         ngx_queue_remove(&message->slot);
+
+        ngx_http_academy_zone_order();
+
         message->filling = 0;
 
         result = ngx_http_academy_zone_check(zone, call, &dest, &src);
@@ -780,7 +787,7 @@ ngx_http_academy_zone_pending_add(ngx_http_academy_zone_t *zone,
     size_t                        src_len, dest_len;
     u_char                       *p;
     ngx_uint_t                    bucket;
-    ngx_http_academy_pending_t   *pending, **link;
+    ngx_http_academy_pending_t   *pending, *old, **link;
 
     src_len = env->src.name.len;
     src_len = (src_len > NGX_HTTP_ACADEMY_MAX_NAME) ? 0 : src_len;
@@ -821,18 +828,22 @@ ngx_http_academy_zone_pending_add(ngx_http_academy_zone_t *zone,
 
     link = ngx_http_academy_zone_pending_find(zone, bucket, &mailbox->id,
                                               env->tag);
+    old = *link;
 
-    if (*link) {
-        ngx_http_academy_zone_pending_drop(zone, link);
-    }
-
-    pending->next = *link;
+    pending->next = old ? old->next : NULL;
 
     ngx_http_academy_zone_order();
 
     *link = pending;
 
     ngx_http_academy_fault(zone, "pending linked");
+
+    if (old) {
+        ngx_http_academy_fault(zone, "pending replaced");
+
+        ngx_http_academy_zone_pending_leave(zone, old);
+        ngx_http_academy_zone_pending_free(zone, old);
+    }
 
     ngx_queue_insert_tail(&mailbox->pending, &pending->queue);
     mailbox->npending++;
@@ -852,6 +863,16 @@ ngx_http_academy_zone_pending_unlink(ngx_http_academy_zone_t *zone,
 
     ngx_http_academy_fault(zone, "pending unlinked");
 
+    ngx_http_academy_zone_pending_leave(zone, pending);
+}
+
+
+/* its mailbox, when it is in no bucket any more */
+
+static void
+ngx_http_academy_zone_pending_leave(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_pending_t *pending)
+{
     if (zone->sh->revival.mailbox == pending->mailbox) {
         ngx_http_academy_zone_keep_leave(zone, pending);
     }
@@ -870,7 +891,14 @@ ngx_http_academy_zone_pending_drop(ngx_http_academy_zone_t *zone,
     pending = *link;
 
     ngx_http_academy_zone_pending_unlink(zone, link);
+    ngx_http_academy_zone_pending_free(zone, pending);
+}
 
+
+static void
+ngx_http_academy_zone_pending_free(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_pending_t *pending)
+{
     if (pending->kept) {
         ngx_http_academy_zone_keep_end(zone, pending);
     }
