@@ -650,6 +650,8 @@ ngx_http_academy_auth_clear(ngx_slab_pool_t *shpool)
 
     shpool->data = NULL;
 
+    ngx_memory_barrier();
+
     ngx_slab_init(shpool);
 
     shpool->log_nomem = 0;
@@ -673,6 +675,8 @@ ngx_http_academy_auth_clear(ngx_slab_pool_t *shpool)
     ngx_queue_init(&sh->queue);
     ngx_queue_init(&sh->refused);
     ngx_memcpy(sh->slots, slots, sizeof(slots));
+
+    ngx_memory_barrier();
 
     shpool->data = sh;
 

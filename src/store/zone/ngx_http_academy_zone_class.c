@@ -99,6 +99,8 @@ ngx_http_academy_zone_join_class(ngx_http_academy_zone_t *zone,
         class->len = (uint16_t) name->len;
         ngx_memcpy(class->name, name->data, name->len);
 
+        ngx_http_academy_zone_order();
+
         *link = class;
     }
 
@@ -223,6 +225,8 @@ ngx_http_academy_zone_place(ngx_http_academy_zone_t *zone,
 
         row->n = (size - offsetof(ngx_http_academy_row_t, places))
                  / sizeof(ngx_http_academy_place_t);
+
+        ngx_http_academy_zone_order();
 
         if (class->last) {
             class->last->next = row;

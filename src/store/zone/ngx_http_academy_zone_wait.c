@@ -710,6 +710,8 @@ ngx_http_academy_zone_collect_handler(ngx_event_t *ev)
 
     ngx_int_t  rc;
 
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, ev->log, 0, "academy collect");
+
     ngx_http_academy_zone_lock(worker->zone);
     rc = ngx_http_academy_zone_collect(worker->zone);
     ngx_http_academy_zone_unlock(worker->zone);
@@ -726,6 +728,8 @@ ngx_http_academy_zone_sweep_handler(ngx_event_t *ev)
     ngx_http_academy_worker_t *worker = ev->data;
 
     ngx_http_academy_zone_t  *zone;
+
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, ev->log, 0, "academy sweep");
 
     zone = worker->zone;
 
@@ -1100,6 +1104,9 @@ ngx_http_academy_zone_bell_handler(ngx_event_t *ev)
 
     c = ev->data;
     worker = c->data;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ev->log, 0,
+                   "academy bell close:%d", (int) c->close);
 
     if (!c->close) {
         ngx_http_academy_bell_heard(ev);
