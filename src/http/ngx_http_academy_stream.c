@@ -573,6 +573,11 @@ ngx_http_academy_stream_timer(ngx_http_academy_stream_t *s)
 {
     ngx_msec_int_t  left, ping, expires;
 
+    if (s->draining) {
+        ngx_http_academy_stream_close(s);
+        return;
+    }
+
     expires = (ngx_msec_int_t) (s->expires - ngx_current_msec);
 
     if (expires <= 0) {
@@ -582,11 +587,6 @@ ngx_http_academy_stream_timer(ngx_http_academy_stream_t *s)
         /* half an event is no clean end, but the only one there is */
 
         ngx_http_academy_stream_end(s, s->batch ? NGX_ERROR : NGX_OK);
-        return;
-    }
-
-    if (s->draining) {
-        ngx_http_academy_stream_close(s);
         return;
     }
 

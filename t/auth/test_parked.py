@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 import uuid
 
@@ -137,6 +138,40 @@ def test_a_stream_that_pings_and_brings_ends_with_its_token(exchange):
         sending.cancel()
         assert brought > 3 and stream.pings > 3
         assert -0.05 < over < 0.5, over
+    run(go())
+
+
+def test_a_stream_whose_client_is_stuck_ends_after_its_token(exchange,
+                                                             tmp_path):
+    """A UNIX socket, on which no kernel gives a client up: what it has not
+    taken goes back."""
+    async def go():
+        server = exchange("academy_peer_timeout 200ms;",
+                          server=f"listen unix:{tmp_path}/sock;")
+        conn = await client(server)
+        await create(conn)
+        end = int(time.time()) + 2
+        bearer = token(payload=claims(exp=end))
+        body = json.dumps({"mailbox": BOX, "timeout": 30})
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(f"{tmp_path}/sock")
+        sock.sendall(f"GET /mailbox/listen HTTP/1.1\r\nHost: localhost\r\n"
+                     f"Authorization: Bearer {bearer}\r\n"
+                     f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        await asyncio.to_thread(sock.recv, 1, socket.MSG_PEEK)
+        message = {"header": {
+            "src": {"uid": str(uuid.uuid4()), "role": "user"},
+            "dest": json.loads(BOX), "tag": str(uuid.uuid4()),
+            "label": None, "kind": "response"}, "body": "for the next"}
+        answer = await conn.request(
+            "PUT", "/message", {"message": json.dumps(message)})
+        assert answer.status == 200
+        answer = await conn.request(
+            "GET", "/message", {"mailbox": BOX, "timeout": 20})
+        assert answer.status == 200 and b"for the next" in answer.body
+        over = time.time() - end
+        assert 0 < over < 1.5, over
+        sock.close()
     run(go())
 
 
