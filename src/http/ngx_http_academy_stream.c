@@ -287,6 +287,10 @@ ngx_http_academy_stream_event_handler(ngx_event_t *ev)
         ngx_http_set_log_request(c->log, s->request);
     }
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "academy stream event handler: t:%ui, begun:%ui",
+                   (ngx_uint_t) ev->timedout, (ngx_uint_t) s->begun);
+
     if (ev->timedout) {
         ev->timedout = 0;
         ngx_http_academy_stream_timer(s);
@@ -399,6 +403,14 @@ ngx_http_academy_stream_leave(ngx_http_academy_stream_t *s)
     s->cleanup->handler = NULL;
     s->memory->handler = NULL;
     s->request = NULL;
+
+    /* that of a poll before */
+
+    s->wire = ngx_http_academy_wire_find(c);
+
+    if (s->wire) {
+        s->wire->stream = 1;
+    }
 
     hc = r->http_connection;
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
@@ -634,6 +646,9 @@ ngx_http_academy_stream_write_handler(ngx_event_t *wev)
 
     c = wev->data;
 
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "academy stream write handler");
+
     ngx_http_academy_stream_writable(c->data);
 }
 
@@ -711,6 +726,9 @@ ngx_http_academy_stream_read_handler(ngx_event_t *rev)
 
     c = rev->data;
     s = c->data;
+
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "academy stream read handler");
 
     if (c->close) {
         ngx_log_error(NGX_LOG_INFO, c->log, 0,

@@ -121,6 +121,8 @@ ngx_http_academy_stream_wire(ngx_http_academy_stream_t *s)
         if (s->wire == NULL) {
             return NULL;
         }
+
+        s->wire->stream = (s->request == NULL);
     }
 
     return s->wire;

@@ -50,6 +50,7 @@ static ngx_int_t ngx_http_academy_wire_grow(ngx_http_academy_wire_t *wire);
 static void ngx_http_academy_wire_take(ngx_http_academy_wire_t *wire,
     ngx_uint_t n, ngx_uint_t acknowledged);
 static void ngx_http_academy_wire_hold_handler(ngx_event_t *ev);
+static void ngx_http_academy_wire_request_cleanup(void *data);
 static void ngx_http_academy_wire_read_handler(ngx_event_t *rev);
 static void ngx_http_academy_wire_release(ngx_http_academy_wire_t *wire);
 static void ngx_http_academy_wire_timer_handler(ngx_event_t *ev);
@@ -73,10 +74,9 @@ ngx_http_academy_wire(ngx_connection_t *c, ngx_http_request_t *r,
     }
 #endif
 
-    for (cln = c->pool->cleanup; cln; cln = cln->next) {
-        if (cln->handler == ngx_http_academy_wire_cleanup) {
-            return cln->data;
-        }
+    wire = ngx_http_academy_wire_find(c);
+    if (wire) {
+        return wire;
     }
 
     cln = ngx_pool_cleanup_add(c->pool, 0);
@@ -107,7 +107,7 @@ ngx_http_academy_wire(ngx_connection_t *c, ngx_http_request_t *r,
         wire->fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
 
         if (wire->fd == (ngx_socket_t) -1) {
-            ngx_log_error(NGX_LOG_ALERT, c->log, ngx_socket_errno,
+            ngx_log_error(NGX_LOG_CRIT, c->log, ngx_socket_errno,
                           "fcntl(F_DUPFD_CLOEXEC) failed");
             ngx_free(wire);
             return NULL;
@@ -123,6 +123,21 @@ ngx_http_academy_wire(ngx_connection_t *c, ngx_http_request_t *r,
     }
 
     return wire;
+}
+
+
+ngx_http_academy_wire_t *
+ngx_http_academy_wire_find(ngx_connection_t *c)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    for (cln = c->pool->cleanup; cln; cln = cln->next) {
+        if (cln->handler == ngx_http_academy_wire_cleanup) {
+            return cln->data;
+        }
+    }
+
+    return NULL;
 }
 
 
@@ -503,10 +518,15 @@ static void
 ngx_http_academy_wire_hold_handler(ngx_event_t *ev)
 {
     ngx_connection_t         *c;
+    ngx_http_cleanup_t       *cln;
     ngx_http_academy_wire_t  *wire;
 
     wire = ev->data;
     c = wire->connection;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "academy wire hold handler: %ui, held:%ui",
+                   wire->n, (ngx_uint_t) wire->held);
 
     if (wire->n == 0) {
 
@@ -523,9 +543,20 @@ ngx_http_academy_wire_hold_handler(ngx_event_t *ev)
 
     if (wire->fd == (ngx_socket_t) -1) {
 
-        if (!c->idle) {
+        if (wire->stream) {
+            return;
+        }
 
-            /* the next request is under way */
+        if (!c->destroyed) {
+
+            /* a request is under way: once it is freed */
+
+            cln = ngx_http_cleanup_add((ngx_http_request_t *) c->data, 0);
+
+            if (cln) {
+                cln->handler = ngx_http_academy_wire_request_cleanup;
+                cln->data = wire;
+            }
 
             return;
         }
@@ -534,9 +565,22 @@ ngx_http_academy_wire_hold_handler(ngx_event_t *ev)
         c->read->handler = ngx_http_academy_wire_read_handler;
     }
 
+    /* it was not idle within keepalive_min_timeout */
+
     wire->held = 1;
+    wire->idle = c->idle;
     c->idle = 0;
     ngx_reusable_connection(c, 0);
+}
+
+
+static void
+ngx_http_academy_wire_request_cleanup(void *data)
+{
+    ngx_http_academy_wire_t *wire = data;
+
+    ngx_http_academy_wire_check(wire);
+    ngx_http_academy_wire_hold(wire);
 }
 
 
@@ -549,15 +593,24 @@ ngx_http_academy_wire_read_handler(ngx_event_t *rev)
     ngx_http_academy_wire_t  *wire;
 
     c = rev->data;
-    wire = ngx_http_academy_wire(c, NULL, 0);
+    wire = ngx_http_academy_wire_find(c);
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "academy wire read handler: %ui", wire->n);
 
     ngx_http_academy_wire_check(wire);
 
     rev->handler = wire->handler;
 
     wire->held = 0;
-    c->idle = 1;
-    ngx_reusable_connection(c, 1);
+    c->idle = wire->idle;
+    ngx_reusable_connection(c, wire->idle);
+
+    /* the handler may find nothing to read, or begin another wait */
+
+    if (wire->n) {
+        ngx_http_academy_wire_hold(wire);
+    }
 
     rev->handler(rev);
 }
@@ -573,11 +626,11 @@ ngx_http_academy_wire_release(ngx_http_academy_wire_t *wire)
     c = wire->connection;
 
     wire->held = 0;
-    c->idle = 1;
+    c->idle = wire->idle;
 
     if (wire->fd == (ngx_socket_t) -1) {
         c->read->handler = wire->handler;
-        ngx_reusable_connection(c, 1);
+        ngx_reusable_connection(c, wire->idle);
 
     } else if (c->destroyed) {
 
@@ -586,7 +639,7 @@ ngx_http_academy_wire_release(ngx_http_academy_wire_t *wire)
         ngx_reusable_connection(c, 1);
     }
 
-    if (ngx_exiting) {
+    if (ngx_exiting && c->idle) {
         c->close = 1;
         c->read->handler(c->read);
     }
@@ -598,6 +651,9 @@ ngx_http_academy_wire_timer_handler(ngx_event_t *ev)
 {
     ngx_queue_t              *q, *next;
     ngx_http_academy_wire_t  *wire;
+
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, ev->log, 0,
+                   "academy wire timer handler");
 
     for (q = ngx_queue_head(&ngx_http_academy_wires);
          q != ngx_queue_sentinel(&ngx_http_academy_wires);

@@ -51,6 +51,8 @@ typedef struct {
     unsigned                       exact:1;    /* positions can be compared */
     unsigned                       datagrams:1;
     unsigned                       held:1;
+    unsigned                       idle:1;     /* c->idle before the hold */
+    unsigned                       stream:1;   /* one has the connection */
     unsigned                       fin:1;      /* it was shut down */
 } ngx_http_academy_wire_t;
 
@@ -66,6 +68,9 @@ typedef struct {
 /* the wire of a connection, or of that which a request's stream is on; NULL */
 ngx_http_academy_wire_t *ngx_http_academy_wire(ngx_connection_t *c,
     ngx_http_request_t *r, ngx_msec_t peer_timeout);
+
+/* the wire of a connection that has one already; NULL */
+ngx_http_academy_wire_t *ngx_http_academy_wire_find(ngx_connection_t *c);
 
 /* a host that vanished is noticed: milliseconds; 0: as the system does it */
 void ngx_http_academy_wire_timeout(ngx_connection_t *c, ngx_msec_t timeout);

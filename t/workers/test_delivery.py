@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import random
+import select
 import socket
 import ssl
 import threading
@@ -19,7 +20,7 @@ import h2.config
 import h2.connection
 import h2.events
 import pytest
-from academy_nginx import ASAN, PATIENCE, free_port
+from academy_nginx import ASAN, PATIENCE, built_with, free_port
 from exchange import body_of, mailbox, message
 from netns import SERVER, Machines, NotPermitted
 
@@ -385,3 +386,64 @@ def test_link_that_goes_down(nginx, figures):
             f"{rounds * len(kinds)} deaths")
     assert delivered == acknowledged
     assert disordered == 0
+
+
+GOING = ["at once", "pipelined", "half a record", "a stream", "min timeout"]
+
+
+@pytest.mark.parametrize("how", GOING)
+def test_pollers_that_go_before_anybody_looks(nginx, figures, how):
+    """What they have read does not come again, whatever they did after it."""
+    server = ""
+    if how == "min timeout":
+        version = built_with().split("nginx/")[1].split()[0]
+        if tuple(map(int, version.split("."))) < (1, 27, 4):
+            pytest.skip("keepalive_min_timeout is of 1.27.4")
+        server = "keepalive_min_timeout 10s;"
+    server = nginx(tls=how == "half a record", server=server)
+    tls = server.client_tls()
+
+    box = mailbox()
+    port = server.port
+    if tls:
+        # The sender is a plain one.
+        port = free_port()
+        server.change(servers=f"""server {{
+            listen 127.0.0.1:{port};
+            location / {{ academy_exchange exchange; }}
+        }}""")
+        server.reload()
+    sender = Sender(port, box, 0, 0)
+    sender.request("POST", "/mailbox", {"mailbox": box})
+
+    # More than goes into the poller's socket before it reads.
+    large = "x" * 200_000
+    longest = 0
+    for n in range(20):
+        sender.request("PUT", "/message", {
+            "message": message(box, [n, large])})
+        poller = Poller(server.port, box, tls)
+        if how == "pipelined":
+            poller.request("/mailbox/stats")
+        select.select([poller.sock], [], [])
+        if how == "half a record":
+            os.write(poller.sock.fileno(), b"\x17\x03\x03\x00\x20half")
+            time.sleep(0.01)
+        elif how == "a stream":
+            poller.request("/mailbox/listen")
+            time.sleep(0.01)
+
+        start = time.monotonic()
+        assert Listener.some(poller) == [[n, large]]
+        if how in ("pipelined", "a stream"):
+            while not poller.text:
+                poller.got(poller.sock.recv(1 << 16))
+        poller.close()
+        longest = max(longest, time.monotonic() - start)
+
+    sender.queued()
+    left = sender.queued()
+    again = server.log().count("has not acknowledged")
+    figures(f"{n + 1} read, {again} returned, {left} left; reading "
+            f"took {longest * 1e3:.1f} ms at most")
+    assert (again, left) == (0, 0)
