@@ -43,6 +43,7 @@
 #define NGX_HTTP_ACADEMY_WIRE_RECORD  2048
 
 
+static ngx_uint_t ngx_http_academy_wire_unix(ngx_connection_t *c);
 static uint64_t ngx_http_academy_wire_position(ngx_http_academy_wire_t *wire);
 static void ngx_http_academy_wire_begin(ngx_http_academy_wire_t *wire);
 static size_t ngx_http_academy_wire_buffered(ngx_http_academy_wire_t *wire);
@@ -146,7 +147,7 @@ ngx_http_academy_wire_timeout(ngx_connection_t *c, ngx_msec_t timeout)
 {
     unsigned int  value;
 
-    if (timeout == 0 || c->sockaddr->sa_family == AF_UNIX) {
+    if (timeout == 0 || ngx_http_academy_wire_unix(c)) {
         return;
     }
 
@@ -225,7 +226,7 @@ ngx_http_academy_wire_begin(ngx_http_academy_wire_t *wire)
 
     ngx_queue_insert_tail(&ngx_http_academy_wires, &wire->queue);
 
-    wire->exact = (c->sockaddr->sa_family != AF_UNIX);
+    wire->exact = !ngx_http_academy_wire_unix(c);
     wire->interval = NGX_HTTP_ACADEMY_WIRE_FIRST;
     wire->due = ngx_current_msec + wire->interval;
 
@@ -253,6 +254,15 @@ ngx_http_academy_wire_begin(ngx_http_academy_wire_t *wire)
 
         ngx_add_timer(timer, NGX_HTTP_ACADEMY_WIRE_FIRST);
     }
+}
+
+
+/* c->sockaddr may be what a proxy says of its client (realip) */
+
+static ngx_uint_t
+ngx_http_academy_wire_unix(ngx_connection_t *c)
+{
+    return c->listening && c->listening->sockaddr->sa_family == AF_UNIX;
 }
 
 

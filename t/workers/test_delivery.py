@@ -447,3 +447,27 @@ def test_pollers_that_go_before_anybody_looks(nginx, figures, how):
     figures(f"{n + 1} read, {again} returned, {left} left; reading "
             f"took {longest * 1e3:.1f} ms at most")
     assert (again, left) == (0, 0)
+
+
+def test_a_unix_socket_whose_clients_have_addresses(nginx, tmp_path):
+    """What a proxy says of its client is no reason to set TCP's options."""
+    tmp_path.chmod(0o755)
+    server = nginx(server=f"listen unix:{tmp_path}/sock; "
+                   "set_real_ip_from unix:; real_ip_header X-Forwarded-For;")
+    box = mailbox()
+    sender = Sender(server.port, box, 0, 0)
+    sender.request("POST", "/mailbox", {"mailbox": box})
+    body = json.dumps({"mailbox": box})
+    for path, end in ("/message", b'"}'), ("/mailbox/listen", b"\n\n"):
+        sender.request("PUT", "/message", {"message": message(box, path)})
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(10 * PATIENCE)
+            sock.connect(f"{tmp_path}/sock")
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n"
+                         "X-Forwarded-For: 10.1.2.3\r\n"
+                         f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
+            text = b""
+            while path.encode() not in text or not text.endswith(end):
+                text += (new := sock.recv(1 << 16))
+                assert new, text
+    assert sender.queued() == 0
