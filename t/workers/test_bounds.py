@@ -68,6 +68,45 @@ def test_many_senders_at_once(nginx, figures, size):
     run(test())
 
 
+def test_large_ones_at_the_same_moment(nginx, figures):
+    """While they are copied none of them counts, and one at most may stay."""
+    server = nginx(workers=4, location="""
+        academy_message_size 5m;
+        academy_mailbox_messages 1;""")
+    rounds = 10
+
+    async def test():
+        clients = [await with_worker(server.port, lambda pid, w=w: pid == w)
+                   for w in server.workers()]
+        box = await clients[0].new()
+        refused = 0
+        for _ in range(rounds):
+            bodies = [json.dumps({
+                "message": message(box, "x" * 4_000_000)}).encode()
+                for _ in clients]
+            for client, body in zip(clients, bodies):
+                client.writer.write(
+                    b"PUT /message HTTP/1.1\r\nHost: x\r\n"
+                    b"Content-Length: %d\r\n\r\n%s" % (len(body), body[:-1]))
+            await asyncio.gather(*(c.writer.drain() for c in clients))
+            await asyncio.sleep(0.1)
+            for client, body in zip(clients, bodies):
+                client.writer.write(body[-1:])
+            answers = await asyncio.gather(*(c.answer() for c in clients))
+            assert sorted(a.status for a in answers) == [200, 429, 429, 429]
+            refused += 3
+            taken(await clients[0].get(box, 5))
+            # it is gone when that connection asks again
+            async with asyncio.timeout(5 * PATIENCE):
+                while (await clients[0].try_put(box, "y")).status != 200:
+                    await asyncio.sleep(0.01)
+            taken(await clients[0].get(box, 5))
+            await clients[0].stats(box)
+        figures(f"{rounds} of {rounds + refused} accepted")
+
+    run(test())
+
+
 def test_bytes_of_many_senders(nginx, figures):
     bound = 200_000
     server = nginx(workers=4, location=f"""

@@ -11,7 +11,7 @@ from academy_nginx import ASAN, PATIENCE, run
 from academy_zone import census
 from exchange import IDENTITY, Client, Named, mailbox, message, taken
 from test_bounds import settled
-from test_delivery import Listener
+from test_delivery import Listener, Poller
 
 SHORT = "academy_message_expiry 1s; academy_gravestone_expiry 0;"
 GRAVE = "academy_message_expiry 0; academy_gravestone_expiry 1s;"
@@ -146,7 +146,21 @@ def test_leased_ones_stay(nginx, figures):
             return await queued(client, box) == 0
 
         await until(on_its_way)
+        # At this one nobody waits: there is only what is on its way.
+        polled = await client.create(mailbox(), "a.Polled")
+        poller = Poller(server.port, polled)
+        await asyncio.sleep(0.1)
+        poller.deafen()
+        await client.put(polled, "x")
         await asyncio.sleep(LATE)
+
+        async def polled_is_there():
+            answer = await client.request("GET", "/discover", {
+                "agent": "a.Polled", "allow_subclasses": False})
+            return answer.json()["agent_ids"] != ""
+
+        assert await polled_is_there()
+        poller.close()
         # The host wakes up: TCP sends it all again.
         sock = listener.raw
         sock.setsockopt(1, 27, bytes(4))              # SO_DETACH_FILTER
@@ -162,6 +176,7 @@ def test_leased_ones_stay(nginx, figures):
         listener.close()
         await asyncio.sleep(LATE)
         assert await client.status(box) == "MISSING"
+        assert not await polled_is_there()
         figures("10 messages were delivered after 4 times their time, 10 that "
                 "returned are gone with their mailbox")
 
@@ -383,6 +398,8 @@ def test_a_poll_that_ends_is_a_use(nginx):
         box = await client.new()
         for _ in range(2):
             assert (await client.get(box, 3.2)).status == 408
+            # the timer comes by meanwhile
+            await asyncio.sleep(0.9)
 
     run(test())
 
