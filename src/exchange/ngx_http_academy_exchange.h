@@ -185,12 +185,14 @@ typedef struct {
                                        ngx_str_t *piece);
 
     /*
-     * All of a message is in the hands of the system, which sends it whatever
-     * becomes of this process: a hint, for what is to come once at the most.
+     * Whether all of n messages is in the hands of the system, which sends it
+     * whatever becomes of this process, and there is no doubt that somebody
+     * is there to get it: a hint, for what is to come once at the most.
      */
     void                      (*written)(
                                         ngx_http_academy_exchange_t *exchange,
-                                        ngx_http_academy_delivery_t *delivery);
+                                        ngx_http_academy_delivery_t *delivery,
+                                        ngx_uint_t n, ngx_uint_t written);
 
     void                      (*settle)(
                                         ngx_http_academy_exchange_t *exchange,

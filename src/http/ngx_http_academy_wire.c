@@ -55,6 +55,7 @@ static void ngx_http_academy_wire_request_cleanup(void *data);
 static void ngx_http_academy_wire_read_handler(ngx_event_t *rev);
 static void ngx_http_academy_wire_release(ngx_http_academy_wire_t *wire);
 static void ngx_http_academy_wire_timer_handler(ngx_event_t *ev);
+static void ngx_http_academy_wire_doubt(ngx_http_academy_wire_t *wire);
 static void ngx_http_academy_wire_cleanup(void *data);
 
 
@@ -202,10 +203,10 @@ ngx_http_academy_wire_add(ngx_http_academy_wire_t *wire,
      * the system throws away what it has when the process dies.
      */
 
-    if (buffered == 0 && !wire->connection->buffered
+    if (buffered == 0 && !wire->connection->buffered && !wire->doubted
         && wire->fd == (ngx_socket_t) -1)
     {
-        exchange->store->written(exchange, delivery);
+        exchange->store->written(exchange, delivery, 1, 1);
     }
 }
 
@@ -439,6 +440,7 @@ ngx_http_academy_wire_take(ngx_http_academy_wire_t *wire, ngx_uint_t n,
         }
 
         if (acknowledged) {
+            wire->doubted = 0;
             exchange->store->settle(exchange, wire->deliveries + i, run);
 
         } else {
@@ -681,10 +683,31 @@ ngx_http_academy_wire_timer_handler(ngx_event_t *ev)
         wire->due = ngx_current_msec + wire->interval;
 
         ngx_http_academy_wire_check(wire);
+
+        if (wire->n && !wire->doubted) {
+            ngx_http_academy_wire_doubt(wire);
+        }
     }
 
     if (!ngx_queue_empty(&ngx_http_academy_wires)) {
         ngx_add_timer(ev, NGX_HTTP_ACADEMY_WIRE_FIRST);
+    }
+}
+
+
+/* the peer may be gone: until it acknowledges something */
+
+static void
+ngx_http_academy_wire_doubt(ngx_http_academy_wire_t *wire)
+{
+    ngx_uint_t                    i;
+    ngx_http_academy_exchange_t  *exchange;
+
+    wire->doubted = 1;
+
+    for (i = 0; i < wire->n; i++) {
+        exchange = wire->exchanges[i];
+        exchange->store->written(exchange, &wire->deliveries[i], 1, 0);
     }
 }
 

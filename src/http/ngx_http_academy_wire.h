@@ -49,6 +49,7 @@ typedef struct {
     ngx_msec_t                     interval;
 
     unsigned                       exact:1;    /* positions can be compared */
+    unsigned                       doubted:1;  /* whether the peer is there */
     unsigned                       datagrams:1;
     unsigned                       held:1;
     unsigned                       idle:1;     /* c->idle before the hold */

@@ -13,8 +13,9 @@ import time
 import pytest
 from academy_nginx import ASAN, PATIENCE, Gone, Torn, run, wait_until
 from academy_zone import census
-from exchange import Client, body_of, taken
+from exchange import Client, body_of, deaf, taken
 from load import Report, prepare, run_load
+from test_delivery import deafen
 
 KILLS = int(os.environ.get("ACADEMY_KILLS", 20 if ASAN else 60))
 WORKERS, MAILBOXES, ZONE = 4, 24, "128m"
@@ -130,9 +131,10 @@ def test_a_response_comes_once(nginx):
             listener = await Client.open(server.port)
             stream = await listener.stream(box)
             await sender.put(box, kind, kind=kind)
+            # Acknowledged, which nobody has noticed yet.
+            assert body_of(await stream.next()) == kind
             for worker in (workers := server.workers()):
                 server.signal(signal.SIGKILL, worker)
-            assert body_of(await stream.next()) == kind
             await asyncio.to_thread(
                 wait_until, lambda: len(server.workers()) == 2
                 and not set(workers) & set(server.workers()), 5, "no workers")
@@ -142,5 +144,33 @@ def test_a_response_comes_once(nginx):
             assert stats["queued"] == (again.status == 200)
             if kind == "response":
                 assert again.status == 408
+
+    run(test())
+
+
+def test_a_response_that_nobody_acknowledged(nginx):
+    """It comes back: what was written to a host that is silent since is in
+    doubt, when its worker is killed."""
+    server = nginx(workers=2)
+    server.expect("exited on signal 9")
+
+    async def test():
+        sender = await Client.open(server.port)
+        box = await sender.new()
+        gone = deaf(server.port, "GET", "/mailbox/listen", box)
+        await asyncio.to_thread(gone.recv, 1000)
+        deafen(gone)
+        for n in range(3):
+            await sender.put(box, n)
+            await asyncio.sleep(0.15 * PATIENCE)
+        for worker in (workers := server.workers()):
+            server.signal(signal.SIGKILL, worker)
+        gone.close()
+        await asyncio.to_thread(
+            wait_until, lambda: len(server.workers()) == 2
+            and not set(workers) & set(server.workers()), 5, "no workers")
+        receiver = await Client.open(server.port)
+        assert [taken(await receiver.get(box, 2)) for _ in range(3)] == [
+            0, 1, 2]
 
     run(test())

@@ -47,7 +47,7 @@ static ngx_int_t ngx_http_academy_defer_piece(
     ngx_http_academy_delivery_t *delivery, ngx_str_t *piece);
 static void ngx_http_academy_defer_written(
     ngx_http_academy_exchange_t *exchange,
-    ngx_http_academy_delivery_t *delivery);
+    ngx_http_academy_delivery_t *delivery, ngx_uint_t n, ngx_uint_t written);
 static void ngx_http_academy_defer_settle(
     ngx_http_academy_exchange_t *exchange,
     ngx_http_academy_delivery_t *delivery, ngx_uint_t n);
@@ -241,11 +241,11 @@ ngx_http_academy_defer_piece(ngx_http_academy_exchange_t *exchange,
 
 static void
 ngx_http_academy_defer_written(ngx_http_academy_exchange_t *exchange,
-    ngx_http_academy_delivery_t *delivery)
+    ngx_http_academy_delivery_t *delivery, ngx_uint_t n, ngx_uint_t written)
 {
     exchange = ngx_http_academy_inner(exchange);
 
-    exchange->store->written(exchange, delivery);
+    exchange->store->written(exchange, delivery, n, written);
 }
 
 

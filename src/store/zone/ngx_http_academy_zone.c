@@ -23,7 +23,7 @@
 /* a bucket for every so many bytes of the zone */
 
 #define NGX_HTTP_ACADEMY_BUCKET     1024
-#define NGX_HTTP_ACADEMY_CLASSES    16384
+#define NGX_HTTP_ACADEMY_CLASSES    1024
 #define NGX_HTTP_ACADEMY_CLIENTS    4096
 
 /* the part of the zone that remembers what was stored */

@@ -511,7 +511,7 @@ ngx_int_t ngx_http_academy_zone_put(ngx_http_academy_call_t *call);
 ngx_int_t ngx_http_academy_zone_piece(ngx_http_academy_exchange_t *exchange,
     ngx_http_academy_delivery_t *delivery, ngx_str_t *piece);
 void ngx_http_academy_zone_written(ngx_http_academy_exchange_t *exchange,
-    ngx_http_academy_delivery_t *delivery);
+    ngx_http_academy_delivery_t *delivery, ngx_uint_t n, ngx_uint_t written);
 void ngx_http_academy_zone_settle(ngx_http_academy_exchange_t *exchange,
     ngx_http_academy_delivery_t *delivery, ngx_uint_t n);
 void ngx_http_academy_zone_give_back(ngx_http_academy_exchange_t *exchange,

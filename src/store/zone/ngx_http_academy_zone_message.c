@@ -486,12 +486,15 @@ ngx_http_academy_zone_uncount(ngx_http_academy_message_t *message)
 
 void
 ngx_http_academy_zone_written(ngx_http_academy_exchange_t *exchange,
-    ngx_http_academy_delivery_t *delivery)
+    ngx_http_academy_delivery_t *delivery, ngx_uint_t n, ngx_uint_t written)
 {
+    ngx_uint_t                   i;
     ngx_http_academy_message_t  *message;
 
-    message = delivery->message;
-    message->written = 1;
+    for (i = 0; i < n; i++) {
+        message = delivery[i].message;
+        message->written = (u_char) written;
+    }
 }
 
 
@@ -567,17 +570,14 @@ ngx_http_academy_zone_give_back(ngx_http_academy_exchange_t *exchange,
 {
     ngx_uint_t                   i;
     ngx_http_academy_zone_t     *zone;
-    ngx_http_academy_message_t  *message, *last;
+    ngx_http_academy_message_t  *last;
 
     zone = ngx_http_academy_zone_of(exchange);
     last = NULL;
 
     /* whoever dies from here on leaves what is known to be undelivered */
 
-    for (i = 0; i < n; i++) {
-        message = delivery[i].message;
-        message->written = 0;
-    }
+    ngx_http_academy_zone_written(exchange, delivery, n, 0);
 
     ngx_http_academy_zone_lock(zone);
 
