@@ -481,3 +481,30 @@ location / { academy_exchange x; academy_message_size 1k; }
 --- error_code: 404
 --- error_log
 a client request body is buffered to a temporary file
+
+
+=== TEST 36: a mirror gets the body as it came
+--- http_config
+academy_zone zone=x:2m;
+academy_zone zone=copy:2m;
+--- config
+location / {
+    academy_exchange x;
+    mirror /.mirror;
+}
+location = /.mirror {
+    internal;
+    proxy_pass http://127.0.0.1:$server_port/copy$request_uri;
+}
+location /copy/ { academy_exchange copy; }
+--- keepalive
+--- calls eval
+my $get = { request => "GET /message\n" . ::chunked(::body(mailbox => ::id(1)), 20),
+            headers => 'Transfer-Encoding: chunked' };
+my $stats = sub { ::call("GET $_[0]/mailbox/stats", mailbox => ::id(1)) };
+[::create(1) => 200],
+[::put(::message(2, 1, tag => 5)) => 200],
+[$stats->('')      => 200, ::stat_line(1, 0, 0, 0, 1)],
+[$stats->('/copy') => 200, ::stat_line(1, 0, 0, 0, 1)],
+[$get => 200, ::got(::message(2, 1, tag => 5))],
+[$stats->('/copy') => 200, ::stat_line(1, 0, 0, 1, 0)],

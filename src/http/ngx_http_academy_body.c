@@ -53,7 +53,9 @@ ngx_http_academy_body(ngx_http_request_t *r, ngx_str_t *body)
 
     cl = r->request_body->bufs;
 
-    if (cl->next == NULL && ngx_buf_in_memory(cl->buf)) {
+    /* a mirror is still to send it as it came */
+
+    if (cl->next == NULL && ngx_buf_in_memory(cl->buf) && !r->preserve_body) {
         body->data = cl->buf->pos;
         body->len = cl->buf->last - cl->buf->pos;
         return NGX_OK;

@@ -393,7 +393,7 @@ ngx_http_academy_body_free(ngx_http_request_t *r)
 
     rb = r->request_body;
 
-    if (rb == NULL || rb->buf == NULL) {
+    if (rb == NULL || rb->buf == NULL || r->preserve_body) {
         return;
     }
 
