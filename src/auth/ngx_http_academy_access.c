@@ -544,23 +544,23 @@ ngx_http_academy_no_provider(ngx_http_request_t *r)
 
 
 ngx_msec_t
-ngx_http_academy_token_left(ngx_http_academy_ctx_t *ctx)
+ngx_http_academy_token_left(time_t expires)
 {
     ngx_time_t  *tp;
 
-    if (ctx->identity.expires == 0) {
+    if (expires == 0) {
         return NGX_MAX_INT32_VALUE;
     }
 
     tp = ngx_timeofday();
 
-    if (ctx->identity.expires <= tp->sec) {
+    if (expires <= tp->sec) {
         return 0;
     }
 
-    if (ctx->identity.expires - tp->sec > NGX_MAX_INT32_VALUE / 1000) {
+    if (expires - tp->sec > NGX_MAX_INT32_VALUE / 1000) {
         return NGX_MAX_INT32_VALUE;
     }
 
-    return (ngx_msec_t) (ctx->identity.expires - tp->sec) * 1000 - tp->msec;
+    return (ngx_msec_t) (expires - tp->sec) * 1000 - tp->msec;
 }

@@ -129,8 +129,11 @@ ngx_int_t ngx_http_academy_identify(ngx_http_request_t *r,
 ngx_int_t ngx_http_academy_unauthorized(ngx_http_request_t *r);
 ngx_int_t ngx_http_academy_invalid(ngx_http_request_t *r);
 
-/* how long the caller's token is valid; without an end, for many days */
-ngx_msec_t ngx_http_academy_token_left(ngx_http_academy_ctx_t *ctx);
+/*
+ * how long a token with this end is valid; days, if that is longer or if it
+ * has none (0): to be asked again then
+ */
+ngx_msec_t ngx_http_academy_token_left(time_t expires);
 
 
 #endif /* _NGX_HTTP_ACADEMY_HTTP_H_INCLUDED_ */

@@ -33,7 +33,7 @@ ngx_http_academy_poll_timer(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
 
-    left = ngx_http_academy_token_left(ctx);
+    left = ngx_http_academy_token_left(ctx->identity.expires);
 
     if (left <= ctx->timeout) {
         ctx->timeout = left;

@@ -179,7 +179,7 @@ ngx_http_academy_stream_create(ngx_http_request_t *r)
     s->request = r;
 
     s->timeout = ctx->timeout;
-    s->expires = ngx_current_msec + ngx_http_academy_token_left(ctx);
+    s->expires = ctx->identity.expires;
     s->ping_interval = alcf->ping_interval;
     s->peer_timeout = alcf->peer_timeout;
     s->send_timeout = clcf->send_timeout;
@@ -349,8 +349,8 @@ ngx_http_academy_stream_begin(ngx_http_academy_stream_t *s)
     s->deadline = ngx_current_msec + s->timeout;
     s->ping = ngx_current_msec + s->ping_interval;
 
-    left = (ngx_msec_int_t) (s->expires - ngx_current_msec);
-    left = ngx_max(ngx_min(left, (ngx_msec_int_t) s->timeout), 0);
+    left = (ngx_msec_int_t) ngx_http_academy_token_left(s->expires);
+    left = ngx_min(left, (ngx_msec_int_t) s->timeout);
 
     if (s->ping_interval) {
         left = ngx_min(left, (ngx_msec_int_t) s->ping_interval);
@@ -590,9 +590,9 @@ ngx_http_academy_stream_timer(ngx_http_academy_stream_t *s)
         return;
     }
 
-    expires = (ngx_msec_int_t) (s->expires - ngx_current_msec);
+    expires = (ngx_msec_int_t) ngx_http_academy_token_left(s->expires);
 
-    if (expires <= 0) {
+    if (expires == 0) {
         ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
                       "event stream ends with its client's token");
 

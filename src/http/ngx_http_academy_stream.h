@@ -51,8 +51,8 @@ typedef struct {
     ngx_msec_t                     peer_timeout;
     ngx_msec_t                     send_timeout;
     ngx_msec_t                     deadline;
-    ngx_msec_t                     expires;   /* of the caller's token */
     ngx_msec_t                     ping;
+    time_t                         expires;   /* the caller's token; or 0 */
 
     ngx_http_academy_batch_t      *batch;     /* not yet all written */
     ngx_chain_t                    out;       /* of a request */
