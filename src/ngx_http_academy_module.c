@@ -825,6 +825,13 @@ ngx_http_academy_mount(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
         clcf->lingering_close = NGX_HTTP_LINGERING_ON;
     }
 
+    /*
+     * nginx redirects a request whose client has gone from its wait, without
+     * a word to who waits
+     */
+
+    ngx_str_null(&clcf->post_action);
+
     /* an event stream ends cleanly whenever its connection does */
 
     clcf->chunked_transfer_encoding = 0;

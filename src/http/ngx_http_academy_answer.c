@@ -29,6 +29,8 @@ static ngx_int_t ngx_http_academy_send(ngx_http_request_t *r,
 static ngx_int_t ngx_http_academy_printed(ngx_http_request_t *r, u_char *data,
     u_char *last);
 static ngx_int_t ngx_http_academy_unavailable(ngx_http_request_t *r);
+static ngx_int_t ngx_http_academy_retry(ngx_http_request_t *r,
+    ngx_str_t *text);
 static ngx_int_t ngx_http_academy_bounded(ngx_http_request_t *r,
     ngx_http_academy_result_e result);
 
@@ -45,6 +47,8 @@ static ngx_str_t  ngx_http_academy_shared_full =
     ngx_string("The mailbox is shared with 256 groups, the most it may be");
 static ngx_str_t  ngx_http_academy_full =
     ngx_string("Out of memory, nothing was stored");
+static ngx_str_t  ngx_http_academy_owing =
+    ngx_string("Too many messages on this connection are unacknowledged");
 
 /* the reason phrase of a status that nginx has none for */
 
@@ -217,6 +221,22 @@ ngx_http_academy_unavailable(ngx_http_request_t *r)
                       "exchange \"%V\" is out of memory", &alcf->name);
     }
 
+    return ngx_http_academy_retry(r, &ngx_http_academy_full);
+}
+
+
+/* the client's own connection has as many messages as one may */
+
+ngx_int_t
+ngx_http_academy_answer_owing(ngx_http_request_t *r)
+{
+    return ngx_http_academy_retry(r, &ngx_http_academy_owing);
+}
+
+
+static ngx_int_t
+ngx_http_academy_retry(ngx_http_request_t *r, ngx_str_t *text)
+{
     if (ngx_http_academy_header(r, "Retry-After",
                                 &ngx_http_academy_retry_after)
         != NGX_OK)
@@ -224,8 +244,7 @@ ngx_http_academy_unavailable(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_http_academy_answer_text(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                        &ngx_http_academy_full);
+    return ngx_http_academy_answer_text(r, NGX_HTTP_SERVICE_UNAVAILABLE, text);
 }
 
 

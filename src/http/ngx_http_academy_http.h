@@ -79,6 +79,7 @@ ngx_int_t ngx_http_academy_answer_text(ngx_http_request_t *r,
 ngx_int_t ngx_http_academy_answer_result(ngx_http_request_t *r,
     ngx_http_academy_result_e result);
 ngx_int_t ngx_http_academy_answer_timeout(ngx_http_request_t *r);
+ngx_int_t ngx_http_academy_answer_owing(ngx_http_request_t *r);
 
 /* of a route each */
 ngx_int_t ngx_http_academy_answer_done(ngx_http_request_t *r,

@@ -126,9 +126,14 @@ ngx_http_academy_answer_message(ngx_http_request_t *r,
         ngx_http_academy_wire_check(wire);
     }
 
-    if (cln == NULL || wire == NULL || wire->n >= NGX_HTTP_ACADEMY_WIRE_MAX) {
+    if (cln == NULL || wire == NULL) {
         store->give_back(call->exchange, delivery, 1);
         return ngx_http_academy_answer_result(r, NGX_HTTP_ACADEMY_FULL);
+    }
+
+    if (wire->n >= NGX_HTTP_ACADEMY_WIRE_MAX) {
+        store->give_back(call->exchange, delivery, 1);
+        return ngx_http_academy_answer_owing(r);
     }
 
     cln->handler = ngx_http_academy_poll_cleanup;

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 import statistics
 import time
@@ -109,6 +110,32 @@ def test_client_that_goes_away_takes_nothing_with_it(nginx):
                 next_one.close()
 
     run(test())
+
+
+def test_client_that_goes_away_from_where_something_is_to_follow(nginx):
+    """nginx would redirect its request, and forget that it waits."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    server = nginx(location="post_action /after;", server="""
+        location = /after { proxy_pass http://127.0.0.1:%d; }
+    """ % silent.getsockname()[1])
+
+    async def test():
+        sender = await Client.open(server.port)
+        box = await sender.new()
+        before = await sender.worker()
+        leaver = await Client.open(server.port)
+        leaver.send_get(box)
+        await leaver.writer.drain()
+        await asyncio.sleep(0.1)
+        leaver.close()
+        await left(leaver)
+        await asyncio.sleep(0.1)
+        await sender.put(box, "for the next")
+        assert taken(await sender.get(box)) == "for the next"
+        assert await sender.worker() == before
+
+    with silent:
+        run(test())
 
 
 def test_poller_that_leaves_with_its_answer_unread(nginx):
@@ -341,5 +368,49 @@ def test_other_event_methods(nginx, method):
         await asyncio.sleep(1)
         used = sum(map(cpu_seconds, server.workers())) - before
         assert used < 0.1, used
+
+    run(test())
+
+
+def test_poller_that_acknowledges_nothing(nginx, figures):
+    """Its connection gets no more than so many messages, and is told why."""
+    server = nginx()
+    count, most = 1100, 1024
+
+    async def test():
+        sender = await Client.open(server.port)
+        box = await sender.new()
+        for n in range(count):
+            await sender.put(box, n)
+
+        sock = deaf(server.port, "GET", "/message", box)
+        with contextlib.closing(sock):
+            body = b'{"mailbox": %s}' % json.dumps(box).encode()
+            sock.sendall(b"GET /message HTTP/1.1\r\nHost: x\r\n"
+                         b"Content-Length: %d\r\n\r\n%s"
+                         % (len(body), body) * (count - 1))
+            refused = 0
+            while not refused or (
+                    refused != (await sender.stats(box))["queued"]):
+                await asyncio.sleep(0.05)
+                refused = server.log().count("exchange refused with 503")
+
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
+            sock.setblocking(False)
+            reader, writer = await asyncio.open_connection(sock=sock)
+            reading = Client(server.port, reader, writer)
+            answers = [await reading.answer() for _ in range(count)]
+
+        given = [answer for answer in answers if answer.status == 200]
+        assert [taken(answer) for answer in given] == [*range(len(given))]
+        for answer in answers[len(given):]:
+            assert answer.status == 503
+            assert answer.headers["retry-after"] == "1"
+            assert answer.body == (b"Too many messages on this connection "
+                                   b"are unacknowledged")
+        figures(f"{len(given)} of {count} given, {refused} refused")
+        # What its socket took unread is acknowledged.
+        assert most <= len(given) < count
+        assert "out of memory" not in server.log()
 
     run(test())
