@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import json
+import signal
 import socket
 import statistics
 import time
 
 import pytest
-from academy_nginx import ASAN, Gone, built_with, cpu_seconds, run
+from academy_nginx import ASAN, PATIENCE, Gone, built_with, cpu_seconds, run
 from exchange import (
     IDENTITY,
     Client,
@@ -412,5 +413,28 @@ def test_poller_that_acknowledges_nothing(nginx, figures):
         # What its socket took unread is acknowledged.
         assert most <= len(given) < count
         assert "out of memory" not in server.log()
+
+    run(test())
+
+
+def test_a_newcomer_waits_behind_who_is_woken(nginx):
+    """The message is for the one who waited, though its worker is slow."""
+    server = nginx(workers=2)
+
+    async def test():
+        one, two = server.workers()
+        waits = await with_worker(server.port, lambda w: w == one)
+        comes = await with_worker(server.port, lambda w: w == two)
+        box = await comes.new()
+        waits.send_get(box, 10)
+        # A moment for it to be parked.
+        await asyncio.sleep(0.05 * PATIENCE)
+        server.signal(signal.SIGSTOP, one)
+        try:
+            await comes.put(box, "for who waited")
+            assert (await comes.get(box, 0.3)).status == 408
+        finally:
+            server.signal(signal.SIGCONT, one)
+        assert taken(await waits.answer()) == "for who waited"
 
     run(test())

@@ -45,6 +45,8 @@
 static ngx_http_academy_result_e ngx_http_academy_zone_attend(
     ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
     ngx_http_academy_mailbox_t **mailbox);
+static ngx_uint_t ngx_http_academy_zone_promised(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_mailbox_t *mailbox);
 static void ngx_http_academy_zone_deliver(ngx_http_academy_call_t *call);
 static ngx_http_academy_waiting_t *ngx_http_academy_zone_waiting(
     ngx_http_academy_zone_t *zone, ngx_http_academy_mailbox_t *mailbox);
@@ -100,7 +102,9 @@ ngx_http_academy_zone_get(ngx_http_academy_call_t *call)
     if (result != NGX_HTTP_ACADEMY_OK) {
         /* void */
 
-    } else if (mailbox->head) {
+    } else if (mailbox->head
+               && !ngx_http_academy_zone_promised(zone, mailbox))
+    {
         ngx_http_academy_zone_lease(zone, mailbox, call);
 
     } else if (zone->worker->slot == NULL || ngx_exiting) {
@@ -171,6 +175,36 @@ ngx_http_academy_zone_attend(ngx_http_academy_zone_t *zone,
         ngx_http_academy_zone_unlock(zone);
         ngx_http_academy_zone_lock(zone);
     }
+}
+
+
+/*
+ * Whether all that is queued is for callers who have waited longer than one
+ * who comes now, and can wait behind them.
+ */
+
+static ngx_uint_t
+ngx_http_academy_zone_promised(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox)
+{
+    ngx_uint_t                   covered;
+    ngx_http_academy_waiting_t  *waiting;
+
+    if (zone->worker->slot == NULL || ngx_exiting) {
+        return 0;
+    }
+
+    covered = 0;
+
+    for (waiting = &mailbox->waiting; waiting; waiting = waiting->next) {
+        if (waiting->used && waiting->woken
+            && ngx_http_academy_zone_alive(zone, waiting))
+        {
+            covered += waiting->count;
+        }
+    }
+
+    return covered >= mailbox->queued;
 }
 
 
