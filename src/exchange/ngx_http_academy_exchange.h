@@ -141,7 +141,10 @@ struct ngx_http_academy_call_s {
             ngx_uint_t                 n;
         } groups;                                  /* shares */
 
-        ngx_str_t                      agents;     /* discover: "uid,uid" */
+        struct {
+            u_char                    *uids;       /* of 16 bytes */
+            ngx_uint_t                 n;
+        } agents;                                  /* discover */
     } out;
 
     ngx_pool_t                        *pool;       /* shares, discover: out's */

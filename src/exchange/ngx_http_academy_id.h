@@ -15,6 +15,7 @@
 #define NGX_HTTP_ACADEMY_AGENT     0
 #define NGX_HTTP_ACADEMY_USER      1
 
+#define NGX_HTTP_ACADEMY_UID_LEN   16
 #define NGX_HTTP_ACADEMY_UUID_LEN  (sizeof("01234567-89ab-cdef-"              \
                                            "0123-456789abcdef") - 1)
 

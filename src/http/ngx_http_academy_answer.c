@@ -460,19 +460,40 @@ ngx_int_t
 ngx_http_academy_answer_discover(ngx_http_request_t *r,
     ngx_http_academy_call_t *call)
 {
-    u_char  *p, *last;
+    u_char      *p, *last, *uid;
+    ngx_uint_t   i;
 
     if (call->result != NGX_HTTP_ACADEMY_OK) {
         return ngx_http_academy_answer_result(r, call->result);
     }
 
+    uid = call->out.agents.uids;
+
     p = ngx_pnalloc(r->pool, sizeof("{\"agent_ids\": \"\"}")
-                             + call->out.agents.len);
+                             + call->out.agents.n
+                               * (NGX_HTTP_ACADEMY_UUID_LEN + 1));
     if (p == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    last = ngx_sprintf(p, "{\"agent_ids\": \"%V\"}", &call->out.agents);
+    last = ngx_cpymem(p, "{\"agent_ids\": \"",
+                      sizeof("{\"agent_ids\": \"") - 1);
+
+    for (i = 0; i < call->out.agents.n; i++) {
+
+        if (i) {
+            *last++ = ',';
+        }
+
+        last = ngx_http_academy_uuid_print(last, uid);
+        uid += NGX_HTTP_ACADEMY_UID_LEN;
+    }
+
+    last = ngx_cpymem(last, "\"}", sizeof("\"}") - 1);
+
+    /* all of it may be unread for long: it is not to be there twice */
+
+    (void) ngx_pfree(r->pool, call->out.agents.uids);
 
     return ngx_http_academy_printed(r, p, last);
 }

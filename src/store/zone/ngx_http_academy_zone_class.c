@@ -279,7 +279,7 @@ ngx_http_academy_zone_discover(ngx_http_academy_call_t *call)
 
     /* room for what one step can find, before each step */
 
-    size = NGX_HTTP_ACADEMY_WALK * (NGX_HTTP_ACADEMY_UUID_LEN + 1);
+    size = 2 * NGX_HTTP_ACADEMY_WALK * NGX_HTTP_ACADEMY_UID_LEN;
 
     buf = ngx_pnalloc(call->pool, size);
     if (buf == NULL) {
@@ -290,9 +290,7 @@ ngx_http_academy_zone_discover(ngx_http_academy_call_t *call)
     end = buf + size;
 
     do {
-        if (end - p < (ssize_t) (NGX_HTTP_ACADEMY_WALK
-                                 * (NGX_HTTP_ACADEMY_UUID_LEN + 1)))
-        {
+        if (end - p < NGX_HTTP_ACADEMY_WALK * NGX_HTTP_ACADEMY_UID_LEN) {
             size = 2 * (end - buf);
             old = buf;
 
@@ -314,8 +312,8 @@ ngx_http_academy_zone_discover(ngx_http_academy_call_t *call)
 
     } while (walk.row);
 
-    call->out.agents.data = buf;
-    call->out.agents.len = p - buf - (p != buf);     /* the last comma */
+    call->out.agents.uids = buf;
+    call->out.agents.n = (p - buf) / NGX_HTTP_ACADEMY_UID_LEN;
 
     return ngx_http_academy_zone_done(call, NGX_HTTP_ACADEMY_OK);
 }
@@ -372,14 +370,17 @@ ngx_http_academy_zone_walk(ngx_http_academy_zone_t *zone,
 
         mailbox = (ngx_http_academy_mailbox_t *) place;
 
-        if ((!call->subclasses && mailbox->members[0].class != class)
-            || !ngx_http_academy_zone_permitted(mailbox, call->caller))
-        {
+        if (!call->subclasses && mailbox->members[0].class != class) {
             continue;
         }
 
-        p = ngx_http_academy_uuid_print(p, mailbox->id.uid);
-        *p++ = ',';
+        /* a share takes about as long as a place */
+
+        n += mailbox->nshares;
+
+        if (ngx_http_academy_zone_permitted(mailbox, call->caller)) {
+            p = ngx_cpymem(p, mailbox->id.uid, NGX_HTTP_ACADEMY_UID_LEN);
+        }
     }
 
     return p;

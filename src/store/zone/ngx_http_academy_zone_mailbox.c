@@ -91,6 +91,10 @@ ngx_http_academy_zone_permitted(ngx_http_academy_mailbox_t *mailbox,
         return 1;
     }
 
+    if (caller->ngroups == 0) {
+        return 0;
+    }
+
     for (share = mailbox->shares; share; share = share->next) {
         if (ngx_http_academy_caller_in(caller, share->group, share->len)) {
             return 1;
