@@ -179,12 +179,13 @@ my $large = sub { ::message(1, $_[1], tag => $_[0],
     [::get($box, 0.05) => 408],
     [::terminate($box) => 200],
     (map { [::get(1) => 200, qr/academy-error-response/] } 1 .. 3),
+    # What was dropped is freed step by step, in a moment.
+    [::get(1, 0.1) => 408],
 } 3 .. 8),
 
 
 === TEST 11: what is kept takes memory, and who answers needs no more
 --- config eval: ::with($::on)
---- keepalive
 --- calls eval
 my @large = map { ::request($_, body => '"' . 'x' x 200_000 . '"') } 1 .. 12;
 my $answer = sub { ::message(2, 1, tag => $_[0], kind => 'response',
@@ -199,6 +200,8 @@ my $answer = sub { ::message(2, 1, tag => $_[0], kind => 'response',
 (map { [::put($answer->($_)) => 200] } 1 .. 7),
 [::put($large[11])     => 503],
 (map { [::get(1) => 200, ::got($answer->($_))] } 1 .. 7),
+# The last one is gone when it is acknowledged.
+[::get(1, 0.1)         => 408],
 [::put($large[11])     => 200],
 
 

@@ -263,12 +263,16 @@ def test_full_while_senders_go_on(nginx, figures):
 
     async def receive(box, found, stream):
         client = await Client.open(server.port)
-        if stream:
-            events = await client.stream(box)
+        try:
+            if stream:
+                events = await client.stream(box)
+                while True:
+                    found.append(body_of(await events.next())[:2])
             while True:
-                found.append(body_of(await events.next())[:2])
-        while True:
-            found.append(taken(await client.get(box))[:2])
+                found.append(taken(await client.get(box))[:2])
+        finally:
+            # Or it would take messages of the next round.
+            client.close()
 
     async def one_round(boxes):
         senders = [asyncio.create_task(send(boxes[n % len(boxes)], n, 30))
