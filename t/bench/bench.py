@@ -441,14 +441,17 @@ def contents() -> dict[str, Callable[[int], str]]:
     }
 
 
-def large_message(name: str, make: Callable[[int], str]) -> tuple[str, bytes]:
-    """A message of 500 KB, and the body of the PUT that brings it."""
+def large_message(
+    name: str, make: Callable[[int], str], number: int
+) -> tuple[str, bytes]:
+    """A message of 500 KB, and the body of the PUT that brings it; two with
+    one number would be taken for the same, sent again."""
     header = json.dumps(
         {
             'src': json.loads(MAILBOX),
             'dest': json.loads(MAILBOX),
             # the load generator counts in it
-            'tag': '0000b19e-0000-4000-9000-000000000001',
+            'tag': f'0000b19e-0000-4000-9000-{number:012x}',
             'label': None,
             'kind': 'response',
             'protocol_version': '1.1',
@@ -482,7 +485,10 @@ def part_large(bench: Bench) -> None:
     name = '500 KB, PUT + GET'
     count = 10 if bench.quick else 30
     with Module() as module, Reference() as reference:
-        made = {key: large_message(key, f) for key, f in contents().items()}
+        made = {
+            key: large_message(key, f, n)
+            for n, (key, f) in enumerate(contents().items())
+        }
         for server in (module, reference):
             create = {'mailbox': MAILBOX}
             assert server.request('POST', '/mailbox', create)[0] == 200
