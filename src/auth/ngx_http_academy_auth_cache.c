@@ -534,7 +534,7 @@ ngx_http_academy_auth_cache_evict(ngx_http_academy_auth_zone_t *zone,
 
     queue = &sh->refused;
 
-    if (ngx_queue_empty(queue) && good) {
+    if (ngx_queue_empty(queue)) {
         queue = &sh->queue;
     }
 
@@ -544,6 +544,12 @@ ngx_http_academy_auth_cache_evict(ngx_http_academy_auth_zone_t *zone,
 
     entry = ngx_queue_data(ngx_queue_last(queue),
                            ngx_http_academy_auth_entry_t, queue);
+
+    /* what nobody may use any more is nobody's loss */
+
+    if (queue == &sh->queue && !good && entry->until > ngx_time()) {
+        return NGX_DECLINED;
+    }
 
     link = ngx_http_academy_auth_cache_find(sh, entry->key);
 

@@ -20,7 +20,7 @@ static ngx_int_t ngx_http_academy_inquiry_room(
     ngx_http_academy_inquiry_t *inquiry, ngx_http_request_t *sr);
 static ngx_int_t ngx_http_academy_inquiry_done(ngx_http_request_t *sr,
     void *data, ngx_int_t rc);
-static void ngx_http_academy_inquiry_forgive(ngx_connection_t *c);
+static void ngx_http_academy_inquiry_forgive(ngx_http_request_t *sr);
 
 
 static ngx_str_t  ngx_http_academy_post = ngx_string("POST");
@@ -266,7 +266,7 @@ ngx_http_academy_inquiry_done(ngx_http_request_t *sr, void *data, ngx_int_t rc)
 
     case NGX_ERROR:
 
-        ngx_http_academy_inquiry_forgive(sr->connection);
+        ngx_http_academy_inquiry_forgive(sr);
 
         /* fall through */
 
@@ -310,8 +310,18 @@ ngx_http_academy_inquiry_done(ngx_http_request_t *sr, void *data, ngx_int_t rc)
  */
 
 static void
-ngx_http_academy_inquiry_forgive(ngx_connection_t *c)
+ngx_http_academy_inquiry_forgive(ngx_http_request_t *sr)
 {
+    ngx_connection_t  *c;
+
+    c = sr->connection;
+
+#if (NGX_HTTP_V2)
+    if (sr->stream && sr->stream->out_closed) {
+        return;
+    }
+#endif
+
     if (!c->read->error && !c->read->eof && !c->write->error && !c->timedout) {
         c->error = 0;
     }

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import struct
+import tempfile
 import time
 from pathlib import Path
 
@@ -256,13 +257,17 @@ def test_made_up_tokens_drive_out_no_good_ones(exchange, figures):
     assert kept == len(good)
 
 
-def test_made_up_tokens_take_no_room_of_keys(nginx, tmp_path):
-    # not the master, but workers read this file
-    for place in (tmp_path, *tmp_path.parents):
-        if "pytest-of-" not in str(place):
-            break
-        place.chmod(0o755)
-    keys = tmp_path / "keys"
+@pytest.fixture
+def readable():
+    """A directory that workers may read, not only the master: pytest keeps
+    its own for itself."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_made_up_tokens_take_no_room_of_keys(nginx, readable):
+    keys = readable / "keys"
 
     def have(name):
         # with a certificate, as providers have them: more than a page
