@@ -260,6 +260,13 @@ ngx_http_academy_verify(ngx_http_request_t *r,
         ngx_http_academy_auth_cache_put(r, acf, &ctx->identity);
     }
 
+    if (rc == NGX_ERROR) {
+
+        /* an error_page may bring this request here again: not to wait */
+
+        ngx_http_academy_auth_cache_cleanup(ctx);
+    }
+
     return rc;
 }
 

@@ -235,6 +235,9 @@ void ngx_http_academy_auth_cache_put(ngx_http_request_t *r,
     ngx_http_academy_auth_conf_t *acf,
     ngx_http_academy_identity_t *identity);
 
+/* a request that asked, if it did, ends without an answer; data: its context */
+void ngx_http_academy_auth_cache_cleanup(void *data);
+
 /* the one zone of a configuration; size 0: the default.  NULL: an error */
 ngx_http_academy_auth_zone_t *ngx_http_academy_auth_zone_add(ngx_conf_t *cf,
     size_t size);

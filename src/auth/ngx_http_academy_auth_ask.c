@@ -65,6 +65,8 @@ static void ngx_http_academy_auth_wake_handler(ngx_event_t *ev);
 static void ngx_http_academy_auth_resume(ngx_http_request_t *r);
 static void ngx_http_academy_auth_bell_handler(ngx_event_t *ev);
 static void ngx_http_academy_auth_sweep_handler(ngx_event_t *ev);
+static ngx_uint_t ngx_http_academy_auth_fresh(
+    ngx_http_academy_auth_asking_t *asking);
 static void ngx_http_academy_auth_bury(ngx_http_academy_auth_zone_t *zone);
 static void ngx_http_academy_auth_look(ngx_http_academy_auth_zone_t *zone);
 static ngx_int_t ngx_http_academy_auth_claim(
@@ -88,9 +90,7 @@ ngx_http_academy_auth_ask(ngx_http_academy_auth_zone_t *zone,
     link = ngx_http_academy_auth_asking(sh, key);
     asking = *link;
 
-    if (asking && asking->pid
-        && ngx_time() - asking->since < NGX_HTTP_ACADEMY_AUTH_ASKING)
-    {
+    if (asking && ngx_http_academy_auth_fresh(asking)) {
         ngx_http_academy_auth_note(asking);
         return NGX_AGAIN;
     }
@@ -127,8 +127,20 @@ ngx_http_academy_auth_asked(ngx_http_academy_auth_sh_t *sh, u_char *key)
 
     asking = *ngx_http_academy_auth_asking(sh, key);
 
-    return asking && asking->pid
-           && ngx_time() - asking->since < NGX_HTTP_ACADEMY_AUTH_ASKING;
+    return asking && ngx_http_academy_auth_fresh(asking);
+}
+
+
+/* nor does a clock that was set back make one last for longer */
+
+static ngx_uint_t
+ngx_http_academy_auth_fresh(ngx_http_academy_auth_asking_t *asking)
+{
+    time_t  age;
+
+    age = ngx_time() - asking->since;
+
+    return asking->pid && age >= 0 && age < NGX_HTTP_ACADEMY_AUTH_ASKING;
 }
 
 
@@ -409,7 +421,7 @@ ngx_http_academy_auth_bury(ngx_http_academy_auth_zone_t *zone)
     ngx_pid_t                        died, pid;
     ngx_uint_t                       i, n, bucket;
     ngx_http_academy_auth_sh_t      *sh;
-    ngx_http_academy_auth_asking_t  *asking;
+    ngx_http_academy_auth_asking_t  *asking, **link;
 
     for (bucket = 0; bucket < NGX_HTTP_ACADEMY_AUTH_ASKINGS; bucket++) {
 
@@ -440,12 +452,18 @@ ngx_http_academy_auth_bury(ngx_http_academy_auth_zone_t *zone)
 
             sh = ngx_http_academy_auth_lock(zone, &died);
 
-            asking = sh ? sh->askings[bucket] : NULL;
+            link = sh ? &sh->askings[bucket] : NULL;
 
-            for ( /* void */ ; asking; asking = asking->next) {
-                if (asking->pid == pid) {
-                    asking->pid = 0;
+            while (link && *link) {
+                asking = *link;
+
+                if (asking->pid != pid) {
+                    link = &asking->next;
+                    continue;
                 }
+
+                *link = asking->next;
+                ngx_slab_free_locked(zone->shpool, asking);
             }
 
             ngx_http_academy_auth_unlock(zone, died);

@@ -63,7 +63,6 @@ static void ngx_http_academy_auth_cache_store(
     u_char *key, ngx_http_academy_identity_t *identity, time_t until);
 static time_t ngx_http_academy_auth_cache_until(
     ngx_http_academy_auth_conf_t *acf, ngx_http_academy_identity_t *identity);
-static void ngx_http_academy_auth_cache_cleanup(void *data);
 
 
 static ngx_str_t  ngx_http_academy_auth_zone_name =
@@ -211,9 +210,7 @@ ngx_http_academy_auth_cache_ask(ngx_http_request_t *r,
 }
 
 
-/* a request that asked has ended before there was an answer */
-
-static void
+void
 ngx_http_academy_auth_cache_cleanup(void *data)
 {
     ngx_http_academy_ctx_t *ctx = data;
@@ -380,8 +377,11 @@ ngx_http_academy_auth_cache_key(ngx_http_request_t *r,
     u_char      *key;
     EVP_MD_CTX  *md;
 
-    if (ngx_http_academy_auth_md_ctx == NULL) {
+    if (ngx_http_academy_auth_md == NULL) {
         ngx_http_academy_auth_md = EVP_MD_fetch(NULL, "SHA256", NULL);
+    }
+
+    if (ngx_http_academy_auth_md_ctx == NULL) {
         ngx_http_academy_auth_md_ctx = EVP_MD_CTX_new();
     }
 

@@ -262,13 +262,19 @@ ngx_http_academy_inquiry_done(ngx_http_request_t *sr, void *data, ngx_int_t rc)
                    "academy inquiry done: %i, status:%ui", rc,
                    sr->headers_out.status);
 
+    if (rc == NGX_ERROR) {
+        ngx_http_academy_inquiry_forgive(sr);
+    }
+
+    /* nginx may finalize a subrequest again that it has ended */
+
+    if (inquiry->done) {
+        return NGX_OK;
+    }
+
     switch (rc) {
 
     case NGX_ERROR:
-
-        ngx_http_academy_inquiry_forgive(sr);
-
-        /* fall through */
 
     case NGX_HTTP_CLOSE:
     case NGX_HTTP_REQUEST_TIME_OUT:

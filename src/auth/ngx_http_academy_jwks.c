@@ -70,6 +70,11 @@ ngx_http_academy_jwks_state(ngx_http_academy_jwks_t *jwks,
     if (place) {
         place->used = now;
 
+        /* of a clock that was set back: nothing is to last for longer */
+
+        place->fetched = ngx_min(place->fetched, now);
+        place->asked = ngx_min(place->asked, now);
+
         state->known = 1;
         state->serial = place->serial;
         state->age = now - place->fetched;

@@ -168,6 +168,10 @@ ngx_http_academy_fetch(ngx_http_request_t *r,
     fetch->inquiry.background = background;
 
     if (ngx_http_academy_inquire(&fetch->inquiry) != NGX_OK) {
+
+        /* an error_page may bring this request here again: not to wait */
+
+        ngx_http_academy_fetch_cleanup(fetch);
         return NGX_ERROR;
     }
 
