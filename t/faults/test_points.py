@@ -36,6 +36,9 @@ SHORT = "academy_message_expiry 1s; academy_gravestone_expiry 1s;"
 
 LARGE = "x" * 20_000
 
+# More agents than the first row of a class has places.
+CROWD = 8
+
 SAME_TAG = "00000000-0000-4000-8000-00000000a9a1"
 
 
@@ -216,6 +219,16 @@ async def work(ask: Stubborn) -> None:
         if body != again:
             assert body == ["left", n]
             n += 1
+
+    # What has many pieces is freed in steps when it cannot go back, and so is
+    # a class of many.
+    crowd = [await ask.new("a.D") for _ in range(CROWD)]
+    gone = await listen_and_go_deaf(ask.port, crowd[0])
+    await ask.put(crowd[0], LARGE)
+    await ask.until(crowd[0], lambda queued: queued == 0)
+    for agent in crowd:
+        await ask.terminate(agent)
+    gone.close()
 
     await ask.do("POST", "/mailbox/share", {"mailbox": box, "group_id": "lab"})
     await ask.do("DELETE", "/mailbox/share",
@@ -439,7 +452,8 @@ async def all_of_it(server, reload: bool) -> list[int]:
         await work(ask)
     fits = await capacity(ask, box)
     left = await bounds(ask, box)
-    assert left == [BOUND, 5, OWNED - (5 if reload else 3)], left
+    made = 1 + (2 + CROWD) * (2 if reload else 1)
+    assert left == [BOUND, 5, OWNED - made], left
     await asyncio.sleep(0.1)
     # each page and block of the zone is in use or free, and known to be so
     census(server.workers()[0], "2m")

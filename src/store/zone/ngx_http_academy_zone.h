@@ -275,7 +275,8 @@ typedef struct {
     uint64_t                       serial;
 
     ngx_queue_t                    closing;   /* mailboxes to wind up */
-    ngx_http_academy_message_t    *garbage;   /* dropped queues */
+    ngx_http_academy_message_t    *garbage;   /* to be freed in steps */
+    ngx_http_academy_row_t        *rows;      /* the same */
     ngx_http_academy_revival_t     revival;
 
     ngx_uint_t                     reserve;   /* pages */
@@ -347,6 +348,9 @@ struct ngx_http_academy_zone_s {
 
 #define ngx_http_academy_zone_of(e)                                           \
     ngx_queue_data(e, ngx_http_academy_zone_t, exchange)
+
+/* there is what waits to be freed */
+#define ngx_http_academy_zone_littered(sh)  ((sh)->garbage || (sh)->rows)
 
 /* memory for clients' things only, for what the exchange itself needs: all */
 #define ngx_http_academy_zone_spare(zone, pages)                              \
@@ -539,10 +543,13 @@ ngx_http_academy_message_t *ngx_http_academy_zone_return(
     ngx_http_academy_message_t *after);
 
 /*
- * Goes on with what terminated mailboxes left behind: at most
+ * Goes on with what terminated mailboxes and others left behind: at most
  * NGX_HTTP_ACADEMY_STEP items.  Returns NGX_AGAIN if there is more.
  */
 ngx_int_t ngx_http_academy_zone_collect(ngx_http_academy_zone_t *zone);
+
+/* where memory is short: frees some, and lets go of the lock for a moment */
+void ngx_http_academy_zone_reclaim(ngx_http_academy_zone_t *zone);
 
 
 size_t ngx_http_academy_zone_fit(size_t need);

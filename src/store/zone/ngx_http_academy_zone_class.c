@@ -243,12 +243,13 @@ ngx_http_academy_zone_place(ngx_http_academy_zone_t *zone,
 }
 
 
+/* its rows may be many: they are freed in steps */
+
 static void
 ngx_http_academy_zone_class_free(ngx_http_academy_zone_t *zone,
     ngx_http_academy_class_t *class)
 {
     ngx_str_t                   name;
-    ngx_http_academy_row_t     *row, *next;
     ngx_http_academy_class_t  **link;
 
     name.len = class->len;
@@ -257,9 +258,21 @@ ngx_http_academy_zone_class_free(ngx_http_academy_zone_t *zone,
     link = ngx_http_academy_zone_class(zone, &name);
     *link = class->next;
 
-    for (row = class->rows; row; row = next) {
-        next = row->next;
-        ngx_slab_free_locked(zone->shpool, row);
+    ngx_http_academy_zone_order();
+    ngx_http_academy_fault(zone, "class unlinked");
+
+    if (class->rows != class->last) {
+        class->last->next = zone->sh->rows;
+
+        ngx_http_academy_zone_order();
+        ngx_http_academy_fault(zone, "class free later");
+
+        zone->sh->rows = class->rows;
+
+        ngx_post_event(&zone->worker->collect, &ngx_posted_next_events);
+
+    } else if (class->rows) {
+        ngx_slab_free_locked(zone->shpool, class->rows);
     }
 
     ngx_slab_free_locked(zone->shpool, class);

@@ -164,7 +164,19 @@ ngx_http_academy_zone_create(ngx_http_academy_call_t *call)
     zone = ngx_http_academy_zone_of(call->exchange);
 
     ngx_http_academy_zone_lock(zone);
-    result = ngx_http_academy_zone_create_locked(zone, call);
+
+    for ( ;; ) {
+        result = ngx_http_academy_zone_create_locked(zone, call);
+
+        if (result != NGX_HTTP_ACADEMY_FULL
+            || !ngx_http_academy_zone_littered(zone->sh))
+        {
+            break;
+        }
+
+        ngx_http_academy_zone_reclaim(zone);
+    }
+
     ngx_http_academy_zone_unlock(zone);
 
     return ngx_http_academy_zone_done(call, result);

@@ -23,6 +23,19 @@
 
 #define NGX_HTTP_ACADEMY_COPY        4096
 
+/* pieces that are allocated within one section */
+
+#define NGX_HTTP_ACADEMY_PIECES      16
+
+/* messages that are given back within one */
+
+#define NGX_HTTP_ACADEMY_GIVEN       256
+
+/* whether a message, or the rest of one, may have as much memory */
+
+#define ngx_http_academy_zone_fits(zone, size)                                \
+    ngx_http_academy_zone_spare(zone, (size) / ngx_pagesize + 2)
+
 /* a longer name of an entity comes as null in a notice */
 
 #define NGX_HTTP_ACADEMY_MAX_NAME    255
@@ -45,13 +58,20 @@ static ngx_http_academy_result_e ngx_http_academy_zone_commit(
     ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
     ngx_http_academy_mailbox_t *dest, ngx_http_academy_mailbox_t *src,
     ngx_http_academy_message_t *message);
-static ngx_http_academy_message_t *ngx_http_academy_zone_message_new(
-    ngx_http_academy_zone_t *zone, ngx_http_academy_envelope_t *env,
-    ngx_http_academy_mailbox_t *src);
+static ngx_http_academy_result_e ngx_http_academy_zone_message_copy(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_message_t *message,
+    ngx_http_academy_envelope_t *env, size_t room);
+static size_t ngx_http_academy_zone_make_room(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_envelope_t *env, ngx_http_academy_mailbox_t *src);
 static ngx_http_academy_message_t *ngx_http_academy_zone_message_alloc(
     ngx_http_academy_zone_t *zone, size_t size);
+static ngx_int_t ngx_http_academy_zone_chunks_alloc(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_chunk_t ***last,
+    size_t *left);
 static void ngx_http_academy_zone_message_fill(
     ngx_http_academy_message_t *message, u_char *p);
+static ngx_int_t ngx_http_academy_zone_dispose(ngx_http_academy_zone_t *zone,
+    ngx_uint_t *left);
 static ngx_uint_t ngx_http_academy_zone_pending_bucket(
     ngx_http_academy_zone_t *zone, ngx_http_academy_id_t *id, u_char *tag);
 static ngx_http_academy_pending_t **ngx_http_academy_zone_pending_find(
@@ -75,6 +95,7 @@ static u_char *ngx_http_academy_zone_print_id(u_char *p,
 ngx_int_t
 ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
 {
+    size_t                        room;
     uint64_t                      print[2];
     ngx_http_academy_zone_t      *zone;
     ngx_http_academy_result_e     result;
@@ -84,6 +105,8 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
 
     zone = ngx_http_academy_zone_of(call->exchange);
     env = call->in.envelope;
+    message = NULL;
+    room = 0;
 
     if (call->deduplicate) {
         ngx_http_academy_zone_print(zone, env, print);
@@ -91,81 +114,76 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
 
     ngx_http_academy_zone_lock(zone);
 
-    result = ngx_http_academy_zone_check(zone, call, &dest, &src);
-
-    if (result != NGX_HTTP_ACADEMY_OK
-        || ngx_http_academy_zone_is_repeat(zone, call, src, print))
-    {
-        goto done;
-    }
-
-    result = ngx_http_academy_zone_admit(call, dest);
-    if (result != NGX_HTTP_ACADEMY_OK) {
-        goto done;
-    }
-
-    message = ngx_http_academy_zone_message_new(zone, env, src);
-    if (message == NULL) {
-        result = NGX_HTTP_ACADEMY_FULL;
-        goto done;
-    }
-
-    message->response = !env->request;
-
-    ngx_http_academy_fault(zone, "put allocated");
-
-    if (env->json.len <= NGX_HTTP_ACADEMY_COPY) {
-        ngx_http_academy_zone_message_fill(message, env->json.data);
-
-    } else {
-
-        /* found and freed by whoever cleans up, should this process die */
-
-        message->filling = 1;
-        message->holder = ngx_pid;
-        ngx_http_academy_zone_enlist(zone->worker->messages, &message->slot);
-
-        ngx_http_academy_zone_unlock(zone);
-
-        ngx_http_academy_zone_message_fill(message, env->json.data);
-
-        ngx_http_academy_zone_lock(zone);
-
-        ngx_http_academy_fault(zone, "put filled");
-
-        ngx_queue_remove(&message->slot);
-
-        ngx_http_academy_zone_order();
-
-        message->filling = 0;
-
+    for ( ;; ) {
         result = ngx_http_academy_zone_check(zone, call, &dest, &src);
-
-        /* the same one may have been filled here and elsewhere at once */
 
         if (result != NGX_HTTP_ACADEMY_OK
             || ngx_http_academy_zone_is_repeat(zone, call, src, print))
         {
-            ngx_http_academy_zone_message_free(zone, message);
             goto done;
         }
 
         result = ngx_http_academy_zone_admit(call, dest);
-
         if (result != NGX_HTTP_ACADEMY_OK) {
-            ngx_http_academy_zone_message_free(zone, message);
             goto done;
         }
+
+        if (message) {
+            break;
+        }
+
+        if (!ngx_http_academy_zone_fits(zone, env->json.len)) {
+
+            /* all may be another when there is room */
+
+            if (ngx_http_academy_zone_littered(zone->sh)) {
+                ngx_http_academy_zone_reclaim(zone);
+                continue;
+            }
+
+            if (room < env->json.len) {
+                room = ngx_http_academy_zone_make_room(zone, env, src);
+
+                if (room) {
+                    continue;
+                }
+
+                result = NGX_HTTP_ACADEMY_FULL;
+                goto done;
+            }
+        }
+
+        message = ngx_http_academy_zone_message_alloc(zone, env->json.len);
+        if (message == NULL) {
+            result = NGX_HTTP_ACADEMY_FULL;
+            goto done;
+        }
+
+        message->response = !env->request;
+
+        ngx_http_academy_fault(zone, "put allocated");
+
+        if (env->json.len <= NGX_HTTP_ACADEMY_COPY) {
+            ngx_http_academy_zone_message_fill(message, env->json.data);
+            break;
+        }
+
+        result = ngx_http_academy_zone_message_copy(zone, message, env, room);
+        if (result != NGX_HTTP_ACADEMY_OK) {
+            goto done;
+        }
+
+        /* the same one may have been copied here and elsewhere at once */
     }
 
     result = ngx_http_academy_zone_commit(zone, call, dest, src, message);
-
     if (result != NGX_HTTP_ACADEMY_OK) {
-        ngx_http_academy_zone_message_free(zone, message);
         goto done;
     }
 
     /* it is in its mailbox: whoever dies now has it come twice at worst */
+
+    message = NULL;
 
     ngx_http_academy_fault(zone, "put linked");
 
@@ -175,9 +193,78 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
 
 done:
 
+    if (message) {
+        ngx_http_academy_zone_message_free(zone, message);
+    }
+
     ngx_http_academy_zone_unlock(zone);
 
     return ngx_http_academy_zone_done(call, result);
+}
+
+
+/*
+ * The pieces that a large message lacks, and its text, in several sections.
+ * Should this process die, it is found and freed by whoever cleans up.
+ */
+
+static ngx_http_academy_result_e
+ngx_http_academy_zone_message_copy(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_message_t *message, ngx_http_academy_envelope_t *env,
+    size_t room)
+{
+    size_t                      left;
+    ngx_http_academy_chunk_t  **last;
+    ngx_http_academy_result_e   result;
+
+    message->filling = 1;
+    message->holder = ngx_pid;
+    ngx_http_academy_zone_enlist(zone->worker->messages, &message->slot);
+
+    result = NGX_HTTP_ACADEMY_OK;
+    last = &message->chunks;
+    left = message->size - message->first;
+
+    while (left) {
+
+        if (room < message->size && !ngx_http_academy_zone_fits(zone, left)) {
+
+            if (ngx_http_academy_zone_littered(zone->sh)) {
+                ngx_http_academy_zone_reclaim(zone);
+                continue;
+            }
+
+            result = NGX_HTTP_ACADEMY_FULL;
+            goto done;
+        }
+
+        if (ngx_http_academy_zone_chunks_alloc(zone, &last, &left) != NGX_OK) {
+            result = NGX_HTTP_ACADEMY_FULL;
+            goto done;
+        }
+
+        ngx_http_academy_fault(zone, "put piece");
+
+        ngx_http_academy_zone_unlock(zone);
+
+        if (left == 0) {
+            ngx_http_academy_zone_message_fill(message, env->json.data);
+        }
+
+        ngx_http_academy_zone_lock(zone);
+    }
+
+    ngx_http_academy_fault(zone, "put filled");
+
+done:
+
+    ngx_queue_remove(&message->slot);
+
+    ngx_http_academy_zone_order();
+
+    message->filling = 0;
+
+    return result;
 }
 
 
@@ -499,8 +586,8 @@ ngx_http_academy_zone_written(ngx_http_academy_exchange_t *exchange,
 
 
 /*
- * From the first section on nobody gets a settled message again.  Its pieces
- * may be many: the section ends in between.
+ * From the first section on nobody gets a settled message again.  They and
+ * their pieces may be many: the section ends in between.
  */
 
 void
@@ -528,6 +615,12 @@ ngx_http_academy_zone_settle(ngx_http_academy_exchange_t *exchange,
     for (i = 0; i < n; i++) {
         message = delivery[i].message;
 
+        if (steps++ >= NGX_HTTP_ACADEMY_STEP) {
+            steps = 0;
+            ngx_http_academy_zone_unlock(zone);
+            ngx_http_academy_zone_lock(zone);
+        }
+
         if (message->watched) {
             message->mailbox->heartbeat = ngx_current_msec;
             message->mailbox->beaten = 1;
@@ -539,7 +632,7 @@ ngx_http_academy_zone_settle(ngx_http_academy_exchange_t *exchange,
 
         for (chunk = message->chunks; chunk; chunk = message->chunks) {
 
-            if (steps++ == NGX_HTTP_ACADEMY_STEP) {
+            if (steps++ >= NGX_HTTP_ACADEMY_STEP) {
                 steps = 0;
                 ngx_http_academy_zone_unlock(zone);
                 ngx_http_academy_zone_lock(zone);
@@ -582,6 +675,13 @@ ngx_http_academy_zone_give_back(ngx_http_academy_exchange_t *exchange,
     ngx_http_academy_zone_lock(zone);
 
     for (i = 0; i < n; i++) {
+
+        if (i && i % NGX_HTTP_ACADEMY_GIVEN == 0) {
+            ngx_http_academy_zone_unlock(zone);
+            ngx_http_academy_zone_lock(zone);
+            last = NULL;
+        }
+
         last = ngx_http_academy_zone_return(zone, delivery[i].message, last);
     }
 
@@ -609,52 +709,60 @@ ngx_http_academy_zone_fit(size_t need)
 
 
 /*
- * Memory for a message, or NULL.  An agent that answers a request which is
- * kept for it is not to be kept from it by lack of memory: the answer takes
- * the request's place.
+ * An agent that answers a request which is kept for it is not to be kept from
+ * it by lack of memory: the answer takes the request's place.  Returns the size
+ * of what is freed, or 0.
  */
 
-static ngx_http_academy_message_t *
-ngx_http_academy_zone_message_new(ngx_http_academy_zone_t *zone,
+static size_t
+ngx_http_academy_zone_make_room(ngx_http_academy_zone_t *zone,
     ngx_http_academy_envelope_t *env, ngx_http_academy_mailbox_t *src)
 {
-    size_t                       size, pages;
+    size_t                       size;
     ngx_http_academy_pending_t  *pending;
 
-    pages = env->json.len / ngx_pagesize + 2;
-
-    if (ngx_http_academy_zone_spare(zone, pages)) {
-        return ngx_http_academy_zone_message_alloc(zone, env->json.len);
-    }
-
     if (env->request || src == NULL || src->nkept == 0) {
-        return NULL;
+        return 0;
     }
 
     pending = *ngx_http_academy_zone_pending_link(zone, &env->src.id,
                                                   env->tag);
 
     if (pending == NULL || pending->kept == NULL) {
-        return NULL;
+        return 0;
     }
 
     size = pending->kept->size;
 
     ngx_http_academy_zone_keep_end(zone, pending);
 
-    if (size < env->json.len && !ngx_http_academy_zone_spare(zone, pages)) {
-        return NULL;
-    }
-
-    return ngx_http_academy_zone_message_alloc(zone, env->json.len);
+    return size;
 }
 
+
+/* frees some of what waits for it, and lets go of the lock for a moment */
+
+void
+ngx_http_academy_zone_reclaim(ngx_http_academy_zone_t *zone)
+{
+    ngx_uint_t  left;
+
+    left = NGX_HTTP_ACADEMY_STEP;
+
+    (void) ngx_http_academy_zone_dispose(zone, &left);
+
+    ngx_http_academy_zone_unlock(zone);
+    ngx_http_academy_zone_lock(zone);
+}
+
+
+/* memory for a message that is copied at once, or for the head of another */
 
 static ngx_http_academy_message_t *
 ngx_http_academy_zone_message_alloc(ngx_http_academy_zone_t *zone, size_t size)
 {
-    size_t                        n, head;
-    ngx_http_academy_chunk_t     *chunk, **last;
+    size_t                        n, head, left;
+    ngx_http_academy_chunk_t    **last;
     ngx_http_academy_message_t   *message;
 
     head = sizeof(ngx_http_academy_message_t);
@@ -672,29 +780,57 @@ ngx_http_academy_zone_message_alloc(ngx_http_academy_zone_t *zone, size_t size)
     message->size = (uint32_t) size;
     message->first = (uint16_t) ngx_min(n - head, size);
 
-    size -= message->first;
     last = &message->chunks;
-    head = sizeof(ngx_http_academy_chunk_t);
+    left = size - message->first;
 
-    while (size) {
-        n = ngx_http_academy_zone_fit(head + size);
-
-        chunk = ngx_slab_alloc_locked(zone->shpool, n);
-        if (chunk == NULL) {
-            ngx_http_academy_zone_message_free(zone, message);
-            return NULL;
-        }
-
-        chunk->next = NULL;
-        chunk->len = ngx_min(n - head, size);
-
-        *last = chunk;
-        last = &chunk->next;
-
-        size -= chunk->len;
+    if (size <= NGX_HTTP_ACADEMY_COPY
+        && ngx_http_academy_zone_chunks_alloc(zone, &last, &left) != NGX_OK)
+    {
+        ngx_http_academy_zone_message_free(zone, message);
+        return NULL;
     }
 
     return message;
+}
+
+
+/*
+ * The next pieces of a message, of whose text so much is left.  They are pages
+ * mostly, and the first touch of one takes longer than all else that is done
+ * with it.
+ */
+
+static ngx_int_t
+ngx_http_academy_zone_chunks_alloc(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_chunk_t ***last, size_t *left)
+{
+    size_t                     n, head;
+    ngx_uint_t                 i;
+    ngx_http_academy_chunk_t  *chunk;
+
+    head = sizeof(ngx_http_academy_chunk_t);
+
+    for (i = 0; *left && i < NGX_HTTP_ACADEMY_PIECES; i++) {
+
+        n = ngx_http_academy_zone_fit(head + *left);
+
+        chunk = ngx_slab_alloc_locked(zone->shpool, n);
+        if (chunk == NULL) {
+            return NGX_ERROR;
+        }
+
+        chunk->next = NULL;
+        chunk->len = ngx_min(n - head, *left);
+
+        ngx_http_academy_zone_order();
+
+        **last = chunk;
+        *last = &chunk->next;
+
+        *left -= chunk->len;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -716,11 +852,26 @@ ngx_http_academy_zone_message_fill(ngx_http_academy_message_t *message,
 }
 
 
+/* nothing leads to it any more; what has many pieces is freed in steps */
+
 void
 ngx_http_academy_zone_message_free(ngx_http_academy_zone_t *zone,
     ngx_http_academy_message_t *message)
 {
     ngx_http_academy_chunk_t  *chunk, *next;
+
+    if (message->size > NGX_HTTP_ACADEMY_COPY && message->chunks) {
+
+        message->next = zone->sh->garbage;
+
+        ngx_http_academy_zone_order();
+        ngx_http_academy_fault(zone, "free later");
+
+        zone->sh->garbage = message;
+
+        ngx_post_event(&zone->worker->collect, &ngx_posted_next_events);
+        return;
+    }
 
     for (chunk = message->chunks; chunk; chunk = next) {
         next = chunk->next;
@@ -730,6 +881,61 @@ ngx_http_academy_zone_message_free(ngx_http_academy_zone_t *zone,
     /* a notice is the first member of its pending */
 
     ngx_slab_free_locked(zone->shpool, message);
+}
+
+
+/* frees what waits for it: NGX_AGAIN if that is more than left blocks */
+
+static ngx_int_t
+ngx_http_academy_zone_dispose(ngx_http_academy_zone_t *zone, ngx_uint_t *left)
+{
+    ngx_http_academy_row_t      *row;
+    ngx_http_academy_chunk_t    *chunk;
+    ngx_http_academy_message_t  *message;
+    ngx_http_academy_zone_sh_t  *sh;
+
+    sh = zone->sh;
+
+    for ( /* void */ ; *left; (*left)--) {
+
+        message = sh->garbage;
+
+        if (message && message->chunks) {
+            chunk = message->chunks;
+            message->chunks = chunk->next;
+
+            ngx_http_academy_zone_order();
+            ngx_http_academy_fault(zone, "dispose chunk");
+
+            ngx_slab_free_locked(zone->shpool, chunk);
+            continue;
+        }
+
+        if (message) {
+            sh->garbage = message->next;
+
+            ngx_http_academy_zone_order();
+            ngx_http_academy_fault(zone, "dispose message");
+
+            ngx_slab_free_locked(zone->shpool, message);
+            continue;
+        }
+
+        row = sh->rows;
+
+        if (row == NULL) {
+            return NGX_OK;
+        }
+
+        sh->rows = row->next;
+
+        ngx_http_academy_zone_order();
+        ngx_http_academy_fault(zone, "dispose row");
+
+        ngx_slab_free_locked(zone->shpool, row);
+    }
+
+    return NGX_AGAIN;
 }
 
 
@@ -910,23 +1116,18 @@ ngx_http_academy_zone_pending_free(ngx_http_academy_zone_t *zone,
 ngx_int_t
 ngx_http_academy_zone_collect(ngx_http_academy_zone_t *zone)
 {
-    ngx_uint_t                    n;
+    ngx_uint_t                    left;
     ngx_queue_t                  *q;
     ngx_http_academy_mailbox_t   *mailbox;
-    ngx_http_academy_message_t   *message;
     ngx_http_academy_pending_t   *pending, **link;
     ngx_http_academy_zone_sh_t   *sh;
 
     sh = zone->sh;
 
-    for (n = 0; n < NGX_HTTP_ACADEMY_STEP; n++) {
+    for (left = NGX_HTTP_ACADEMY_STEP; left; left--) {
 
-        message = sh->garbage;
-
-        if (message) {
-            sh->garbage = message->next;
-            ngx_http_academy_zone_message_free(zone, message);
-            continue;
+        if (ngx_http_academy_zone_dispose(zone, &left) == NGX_AGAIN) {
+            return NGX_AGAIN;
         }
 
         if (ngx_queue_empty(&sh->closing)) {

@@ -158,7 +158,7 @@ ngx_http_academy_zone_rebuild(ngx_http_academy_zone_t *zone)
 
     ngx_http_academy_zone_rebuild_leases(zone);
 
-    if (!ngx_queue_empty(&sh->closing) || sh->garbage) {
+    if (!ngx_queue_empty(&sh->closing) || ngx_http_academy_zone_littered(sh)) {
         ngx_post_event(&zone->worker->collect, &ngx_posted_next_events);
     }
 }
@@ -258,6 +258,8 @@ ngx_http_academy_zone_pending_size(ngx_http_academy_pending_t *pending)
 static void
 ngx_http_academy_zone_rebuild_garbage(ngx_http_academy_zone_t *zone)
 {
+    size_t                        size;
+    ngx_http_academy_row_t       *row;
     ngx_http_academy_message_t  **link;
 
     for (link = &zone->sh->garbage; *link; link = &(*link)->next) {
@@ -266,6 +268,13 @@ ngx_http_academy_zone_rebuild_garbage(ngx_http_academy_zone_t *zone)
             *link = NULL;
             break;
         }
+    }
+
+    for (row = zone->sh->rows; row; row = row->next) {
+        size = offsetof(ngx_http_academy_row_t, places)
+               + row->n * sizeof(ngx_http_academy_place_t);
+
+        (void) ngx_http_academy_zone_mark(zone, row, size);
     }
 }
 

@@ -30,6 +30,10 @@
 
 #define NGX_HTTP_ACADEMY_NO_SLOT  0xffff
 
+/* shares that take as long to look at as a caller to answer */
+
+#define NGX_HTTP_ACADEMY_SHARES_OF  8
+
 /* old workers that are looked at in a sweep */
 
 #define NGX_HTTP_ACADEMY_LODGERS  32
@@ -623,6 +627,8 @@ ngx_http_academy_zone_review(ngx_http_academy_zone_t *zone,
             break;
         }
 
+        n += mailbox->nshares / NGX_HTTP_ACADEMY_SHARES_OF;
+
         if (!ngx_http_academy_zone_permitted(mailbox, call->caller)) {
             ngx_http_academy_zone_answer(call, waiting,
                                          NGX_HTTP_ACADEMY_FORBIDDEN, served);
@@ -633,7 +639,7 @@ ngx_http_academy_zone_review(ngx_http_academy_zone_t *zone,
         ngx_http_academy_zone_park(zone, mailbox, call);
     }
 
-    return n;
+    return ngx_min(n, most);
 }
 
 
@@ -656,13 +662,13 @@ ngx_http_academy_zone_serve(ngx_http_academy_zone_t *zone,
 
     for (n = 0; /* void */ ; n++) {
 
-        if (n == most || waiting->review) {
+        if (n >= most || waiting->review) {
 
             /* it keeps its turn */
 
             waiting->woken = 1;
             ngx_queue_insert_head(&zone->worker->slot->ready, &waiting->ready);
-            return n;
+            return ngx_min(n, most);
         }
 
         if (mailbox->head == NULL && !mailbox->terminated) {
@@ -680,9 +686,11 @@ ngx_http_academy_zone_serve(ngx_http_academy_zone_t *zone,
 
         } else if (!ngx_http_academy_zone_permitted(mailbox, call->caller)) {
             result = NGX_HTTP_ACADEMY_FORBIDDEN;
+            n += mailbox->nshares / NGX_HTTP_ACADEMY_SHARES_OF;
 
         } else {
             result = NGX_HTTP_ACADEMY_OK;
+            n += mailbox->nshares / NGX_HTTP_ACADEMY_SHARES_OF;
             ngx_http_academy_zone_lease(zone, mailbox, call);
         }
 
@@ -695,7 +703,7 @@ ngx_http_academy_zone_serve(ngx_http_academy_zone_t *zone,
 
     ngx_http_academy_zone_trim(zone, mailbox);
 
-    return n;
+    return ngx_min(n, most);
 }
 
 
@@ -770,7 +778,9 @@ ngx_http_academy_zone_sweep_handler(ngx_event_t *ev)
     (void) ngx_http_academy_zone_sweep(zone);
     ngx_http_academy_zone_sweep_lodgers(zone);
 
-    if (!ngx_queue_empty(&zone->sh->closing) || zone->sh->garbage) {
+    if (!ngx_queue_empty(&zone->sh->closing)
+        || ngx_http_academy_zone_littered(zone->sh))
+    {
         ngx_post_event(&worker->collect, &ngx_posted_events);
     }
 
