@@ -412,7 +412,10 @@ ngx_http_academy_auth_sweep_handler(ngx_event_t *ev)
 }
 
 
-/* what processes that are gone have asked nobody asks any more */
+/*
+ * What processes that are gone have asked nobody asks any more.  Who asks next
+ * inherits those who are to be told; if nobody does it goes after a while.
+ */
 
 static void
 ngx_http_academy_auth_bury(ngx_http_academy_auth_zone_t *zone)
@@ -429,15 +432,24 @@ ngx_http_academy_auth_bury(ngx_http_academy_auth_zone_t *zone)
 
         sh = ngx_http_academy_auth_lock(zone, &died);
 
-        asking = sh ? sh->askings[bucket] : NULL;
+        link = sh ? &sh->askings[bucket] : NULL;
 
-        for ( /* void */ ;
-             asking && n < NGX_HTTP_ACADEMY_AUTH_STEP;
-             asking = asking->next)
-        {
+        while (link && *link && n < NGX_HTTP_ACADEMY_AUTH_STEP) {
+            asking = *link;
+
+            if (asking->pid == 0
+                && ngx_time() - asking->since >= NGX_HTTP_ACADEMY_AUTH_ASKING)
+            {
+                *link = asking->next;
+                ngx_slab_free_locked(zone->shpool, asking);
+                continue;
+            }
+
             if (asking->pid && asking->pid != ngx_pid) {
                 pids[n++] = asking->pid;
             }
+
+            link = &asking->next;
         }
 
         ngx_http_academy_auth_unlock(zone, died);
@@ -452,18 +464,12 @@ ngx_http_academy_auth_bury(ngx_http_academy_auth_zone_t *zone)
 
             sh = ngx_http_academy_auth_lock(zone, &died);
 
-            link = sh ? &sh->askings[bucket] : NULL;
+            asking = sh ? sh->askings[bucket] : NULL;
 
-            while (link && *link) {
-                asking = *link;
-
-                if (asking->pid != pid) {
-                    link = &asking->next;
-                    continue;
+            for ( /* void */ ; asking; asking = asking->next) {
+                if (asking->pid == pid) {
+                    asking->pid = 0;
                 }
-
-                *link = asking->next;
-                ngx_slab_free_locked(zone->shpool, asking);
             }
 
             ngx_http_academy_auth_unlock(zone, died);
