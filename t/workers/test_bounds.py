@@ -288,3 +288,28 @@ def test_full_census_sees_a_leak(nginx):
         assert await settled(server, "2m", empty) == empty
 
     run(test())
+
+
+def test_creating_leaves_the_reserve(nginx, figures):
+    """A mailbox takes many pages where its classes are many and new."""
+    server = nginx(workers=1, zone="2m")
+
+    async def test():
+        client = await Client.open(server.port)
+        free = census(server.workers()[0], "2m")["free"]
+        for n in range(100):
+            box = mailbox()
+            classes = ",".join(f"a.{n}x{i}".ljust(1000, "x")
+                               for i in range(60))
+            answer = await client.request("POST", "/mailbox", {
+                "mailbox": box, "agent": classes})
+            if answer.status != 200:
+                break
+        assert answer.status == 503 and answer.headers["retry-after"] == "1"
+        assert await client.status(box) == "MISSING"
+        await asyncio.sleep(0.2)
+        left = census(server.workers()[0], "2m")["free"]
+        figures(f"{n} created, {left} of {free} pages are left")
+        assert left >= max(free // 32, 8)
+
+    run(test())

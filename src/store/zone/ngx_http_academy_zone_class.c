@@ -55,6 +55,10 @@ ngx_http_academy_zone_join(ngx_http_academy_zone_t *zone,
         return NGX_OK;
     }
 
+    if (!ngx_http_academy_zone_spare(zone, 1)) {
+        return NGX_ERROR;
+    }
+
     mailbox->room = (uint16_t) n;
     mailbox->members = ngx_slab_alloc_locked(zone->shpool,
                                       n * sizeof(ngx_http_academy_member_t));
@@ -88,6 +92,11 @@ ngx_http_academy_zone_join_class(ngx_http_academy_zone_t *zone,
     class = *link;
 
     if (class == NULL) {
+
+        if (!ngx_http_academy_zone_spare(zone, 1)) {
+            return NGX_ERROR;
+        }
+
         class = ngx_slab_calloc_locked(zone->shpool,
                                        offsetof(ngx_http_academy_class_t, name)
                                        + name->len);
@@ -216,6 +225,10 @@ ngx_http_academy_zone_place(ngx_http_academy_zone_t *zone,
 
         } else {
             size = NGX_HTTP_ACADEMY_MIN_ROW;
+        }
+
+        if (!ngx_http_academy_zone_spare(zone, 1)) {
+            return NULL;
         }
 
         row = ngx_slab_calloc_locked(zone->shpool, size);

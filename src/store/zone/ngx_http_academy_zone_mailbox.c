@@ -249,6 +249,10 @@ ngx_http_academy_zone_mailbox_alloc(ngx_http_academy_zone_t *zone,
 {
     ngx_http_academy_mailbox_t  *mailbox;
 
+    if (!ngx_http_academy_zone_spare(zone, NGX_HTTP_ACADEMY_CREATE_SPARE)) {
+        return NULL;
+    }
+
     mailbox = ngx_slab_calloc_locked(zone->shpool,
                                      sizeof(ngx_http_academy_mailbox_t));
     if (mailbox == NULL) {
