@@ -10,6 +10,7 @@
 #include "ngx_http_academy_module.h"
 #include "ngx_http_academy_http.h"
 #include "ngx_http_academy_wire.h"
+#include "ngx_http_academy_variables.h"
 #include "ngx_http_academy_zone.h"
 
 #if (NGX_HTTP_ACADEMY_DEFER)
@@ -59,6 +60,7 @@ static char *ngx_http_academy_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 static char *ngx_http_academy_mount(ngx_conf_t *cf,
     ngx_http_academy_loc_conf_t *conf);
+static ngx_int_t ngx_http_academy_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_http_academy_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_academy_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_academy_init_process(ngx_cycle_t *cycle);
@@ -217,6 +219,13 @@ static ngx_command_t  ngx_http_academy_commands[] = {
       offsetof(ngx_http_academy_loc_conf_t, agent_timeout),
       &ngx_http_academy_timeout_bounds },
 
+    { ngx_string("academy_log_deliveries"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, log_deliveries),
+      NULL },
+
     { ngx_string("academy_auth"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_academy_auth_mode,
@@ -334,7 +343,7 @@ static ngx_command_t  ngx_http_academy_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_academy_module_ctx = {
-    ngx_http_academy_claims_variables,     /* preconfiguration */
+    ngx_http_academy_add_variables,        /* preconfiguration */
     ngx_http_academy_init,                 /* postconfiguration */
 
     ngx_http_academy_create_main_conf,     /* create main configuration */
@@ -689,6 +698,7 @@ ngx_http_academy_create_loc_conf(ngx_conf_t *cf)
     conf->deduplicate = NGX_CONF_UNSET_MSEC;
     conf->agent_timeout = NGX_CONF_UNSET_MSEC;
     conf->redeliver = NGX_CONF_UNSET;
+    conf->log_deliveries = NGX_CONF_UNSET;
     conf->verify_source = NGX_CONF_UNSET;
 
     ngx_http_academy_auth_create(&conf->auth);
@@ -720,6 +730,7 @@ ngx_http_academy_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_msec_value(conf->deduplicate, prev->deduplicate, 60000);
     ngx_conf_merge_msec_value(conf->agent_timeout, prev->agent_timeout, 90000);
     ngx_conf_merge_value(conf->redeliver, prev->redeliver, 0);
+    ngx_conf_merge_value(conf->log_deliveries, prev->log_deliveries, 0);
     ngx_conf_merge_value(conf->verify_source, prev->verify_source, 1);
 
     if (ngx_http_academy_auth_merge(cf, &prev->auth, &conf->auth)
@@ -837,6 +848,17 @@ ngx_http_academy_mount(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
     clcf->chunked_transfer_encoding = 0;
 
     return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_academy_add_variables(ngx_conf_t *cf)
+{
+    if (ngx_http_academy_claims_variables(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_academy_variables(cf);
 }
 
 

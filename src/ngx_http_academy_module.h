@@ -38,6 +38,7 @@ typedef struct {
     ngx_msec_t                     deduplicate;   /* 0: off */
     ngx_msec_t                     agent_timeout;
     ngx_flag_t                     redeliver;
+    ngx_flag_t                     log_deliveries;
     size_t                         message_size;
 
     size_t                         mailbox_messages;
@@ -66,6 +67,7 @@ struct ngx_http_academy_ctx_s {
     ngx_msec_t                     timeout;
     void                          *stream;
     void                          *wire;          /* of a poll's message */
+    ngx_buf_t                     *answer;        /* in which that is */
     ngx_event_handler_pt           handler;       /* of its connection */
 
     ngx_str_t                      token;
@@ -75,6 +77,10 @@ struct ngx_http_academy_ctx_s {
     ngx_http_academy_auth_zone_t  *asks;          /* as the only one */
     void                          *inquiry;       /* of who asks */
     void                          *waiter;        /* of who waits for that */
+
+    ngx_http_academy_envelope_t   *header;        /* once a variable asks */
+    const char                    *refusal;       /* of $academy_result */
+    ngx_msec_t                     waited;        /* since when; then for */
 
     unsigned                       asking:1;      /* what the token is */
     unsigned                       verified:1;    /* the token is good */

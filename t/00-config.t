@@ -60,6 +60,7 @@ academy_auth off;
 academy_client_id "${http_x_client}@$host";
 academy_client_groups "a,b,$http_x_groups";
 academy_verify_source on;
+academy_log_deliveries off;
 location / {
     academy_exchange x;
     academy_listen_timeout 1m30s;
@@ -77,6 +78,7 @@ location / {
     academy_client_id fixed;
     academy_client_groups "";
     academy_verify_source off;
+    academy_log_deliveries on;
 }
 location /other/ { academy_exchange a-longer_name.7; }
 --- calls eval

@@ -512,7 +512,13 @@ static ngx_int_t
 ngx_http_academy_challenge(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *challenge, ngx_str_t *text)
 {
-    ngx_int_t  rc;
+    ngx_int_t                rc;
+    ngx_http_academy_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
+
+    ctx->refusal = (challenge == &ngx_http_academy_scheme)
+                   ? "refused: unauthorized" : "refused: token";
 
     rc = ngx_http_discard_request_body(r);
 
@@ -531,7 +537,11 @@ ngx_http_academy_challenge(ngx_http_request_t *r, ngx_uint_t status,
 static ngx_int_t
 ngx_http_academy_no_provider(ngx_http_request_t *r)
 {
-    ngx_int_t  rc;
+    ngx_int_t                rc;
+    ngx_http_academy_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
+    ctx->refusal = "refused: provider";
 
     rc = ngx_http_discard_request_body(r);
 

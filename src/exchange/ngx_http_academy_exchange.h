@@ -83,7 +83,7 @@ typedef struct {
 } ngx_http_academy_stats_t;
 
 
-/* a leased message, and where reading it stands */
+/* a leased message, and where reading it stands: at first, next is message */
 
 typedef struct {
     void                       *message;       /* the store's */
@@ -109,6 +109,7 @@ struct ngx_http_academy_call_s {
     unsigned                           subclasses:1;     /* discover */
     unsigned                           verify_source:1;  /* put */
     unsigned                           asked:1;          /* get: by a client */
+    unsigned                           repeated:1;       /* put: came again */
 
     ngx_msec_t                         deduplicate;      /* put; 0: off */
 

@@ -45,6 +45,8 @@ static u_char *ngx_http_academy_scan_json(ngx_http_academy_scan_t *s,
     u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
 static u_char *ngx_http_academy_scan_nested(ngx_http_academy_scan_t *s,
     u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
+static u_char *ngx_http_academy_scan_first(ngx_http_academy_scan_t *s,
+    u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
 static u_char *ngx_http_academy_scan_uuid(ngx_http_academy_scan_t *s,
     u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
 static u_char *ngx_http_academy_scan_label(ngx_http_academy_scan_t *s,
@@ -144,7 +146,9 @@ static const ngx_http_academy_scan_member_t
     ngx_http_academy_scan_null_member
 };
 
-static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_header = {
+static const ngx_http_academy_scan_object_t
+    ngx_http_academy_scan_header_object =
+{
     "header", ngx_http_academy_scan_header_members, 0
 };
 
@@ -153,7 +157,8 @@ static const ngx_http_academy_scan_member_t
     ngx_http_academy_scan_message_members[] =
 {
     { ngx_string("header"), "header",
-      ngx_http_academy_scan_nested, &ngx_http_academy_scan_header, 0, 1 },
+      ngx_http_academy_scan_nested, &ngx_http_academy_scan_header_object,
+      0, 1 },
 
     { ngx_string("body"), "body",
       ngx_http_academy_scan_any, NULL, 0, 1 },
@@ -163,6 +168,23 @@ static const ngx_http_academy_scan_member_t
 
 static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_message = {
     "message", ngx_http_academy_scan_message_members, 0
+};
+
+
+/* of a message that was read before nothing matters behind the header */
+
+static const ngx_http_academy_scan_member_t
+    ngx_http_academy_scan_head_members[] =
+{
+    { ngx_string("header"), "header",
+      ngx_http_academy_scan_first, &ngx_http_academy_scan_header_object,
+      0, 1 },
+
+    ngx_http_academy_scan_null_member
+};
+
+static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_head = {
+    "message", ngx_http_academy_scan_head_members, 0
 };
 
 
@@ -258,6 +280,29 @@ ngx_http_academy_scan_wait(u_char *body, size_t len,
 
     return ngx_http_academy_scan_entity(wait->json.data, wait->json.len,
                                         &wait->mailbox, err);
+}
+
+
+ngx_int_t
+ngx_http_academy_scan_header(u_char *p, size_t len,
+    ngx_http_academy_envelope_t *env)
+{
+    ngx_http_academy_scan_t        s;
+    ngx_http_academy_scan_error_t  err;
+
+    ngx_memzero(env, sizeof(ngx_http_academy_envelope_t));
+
+    err.why = "";
+
+    s.start = p;
+    s.end = p + len;
+    s.depth = 0;
+    s.rewrite = 0;
+    s.err = &err;
+
+    (void) ngx_http_academy_scan_text(&s, p, &ngx_http_academy_scan_head, env);
+
+    return err.why ? NGX_DECLINED : NGX_OK;
 }
 
 
@@ -380,6 +425,18 @@ ngx_http_academy_scan_nested(ngx_http_academy_scan_t *s, u_char *p,
     }
 
     return ngx_http_academy_scan_object(s, p, m->object, data);
+}
+
+
+/* there is no reason to read on */
+
+static u_char *
+ngx_http_academy_scan_first(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_member_t *m, void *data)
+{
+    p = ngx_http_academy_scan_nested(s, p, m, data);
+
+    return p ? ngx_http_academy_scan_refuse(s, NULL, NULL) : NULL;
 }
 
 

@@ -96,6 +96,14 @@ ngx_int_t ngx_http_academy_scan_wait(u_char *body, size_t len,
     ngx_http_academy_wait_t *wait, ngx_http_academy_scan_error_t *err);
 
 /*
+ * Reads the header of a message that was accepted before, of which p may be
+ * the beginning only.  Nothing is overwritten; of env the names point to p.
+ * Returns NGX_OK, or NGX_DECLINED if all of the header is not there.
+ */
+ngx_int_t ngx_http_academy_scan_header(u_char *p, size_t len,
+    ngx_http_academy_envelope_t *env);
+
+/*
  * Reads one entity id.  White space that is not a blank is overwritten by
  * blanks.  Returns NGX_OK, or NGX_DECLINED with err filled in.
  */

@@ -230,6 +230,11 @@ ngx_http_academy_unavailable(ngx_http_request_t *r)
 ngx_int_t
 ngx_http_academy_answer_owing(ngx_http_request_t *r)
 {
+    ngx_http_academy_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
+    ctx->refusal = "refused: connection";
+
     return ngx_http_academy_retry(r, &ngx_http_academy_owing);
 }
 

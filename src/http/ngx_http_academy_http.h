@@ -39,12 +39,17 @@ struct ngx_http_academy_route_s {
      */
     ngx_int_t                      (*answer)(ngx_http_request_t *r,
                                          ngx_http_academy_call_t *call);
+
+    ngx_str_t                        name;
 };
 
 
 /* ngx_http_academy_route.c */
 
 ngx_int_t ngx_http_academy_handler(ngx_http_request_t *r);
+
+/* what a request asks for, whether it may or not; NULL: there is no such */
+const ngx_http_academy_route_t *ngx_http_academy_route(ngx_http_request_t *r);
 
 /* waits for something, or for the client's end: NGX_OK, or NGX_ERROR */
 ngx_int_t ngx_http_academy_park(ngx_http_request_t *r);

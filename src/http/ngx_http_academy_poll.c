@@ -8,6 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_academy_http.h"
+#include "ngx_http_academy_delivery.h"
 #include "ngx_http_academy_escape.h"
 #include "ngx_http_academy_wire.h"
 
@@ -73,6 +74,7 @@ ngx_http_academy_poll_timeout(ngx_event_t *ev)
     ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0, "academy poll timed out");
 
     ctx->pending = 0;
+    ctx->waited = ngx_current_msec - ctx->waited;
     ctx->call.exchange->store->cancel(&ctx->call);
 
     rc = ctx->expiring ? ngx_http_academy_invalid(r)
@@ -139,6 +141,8 @@ ngx_http_academy_answer_message(ngx_http_request_t *r,
     cln->handler = ngx_http_academy_poll_cleanup;
     cln->data = ctx;
 
+    wire->told = alcf->log_deliveries;
+
     ctx->wire = wire;
     ctx->handler = r->connection->read->handler;
     ctx->leased = 1;
@@ -164,6 +168,8 @@ ngx_http_academy_answer_message(ngx_http_request_t *r,
     }
 
     b->last = ngx_cpymem(p, end, sizeof(end) - 1);
+
+    ctx->answer = b;
 
     /* a connection that is not kept alive stays until the client has it */
 
@@ -221,6 +227,13 @@ ngx_http_academy_poll_cleanup(void *data)
             ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                           "message was not sent whole, it returns to its "
                           "mailbox");
+
+            ctx->refusal = "returned";
+
+            if (wire->told) {
+                ngx_http_academy_delivery_log(r->connection->log, exchange,
+                                              &ctx->delivery, 1, "returned");
+            }
 
             exchange->store->give_back(exchange, &ctx->delivery, 1);
         }

@@ -53,54 +53,67 @@ static ngx_http_academy_path_t  ngx_http_academy_paths[] = {
 
     { ngx_string("/message"), ngx_string("GET, PUT"), {
         { NGX_HTTP_PUT, NGX_HTTP_ACADEMY_MESSAGE,
-          ngx_http_academy_op(put), ngx_http_academy_answer_done },
+          ngx_http_academy_op(put), ngx_http_academy_answer_done,
+          ngx_string("PUT /message") },
         { NGX_HTTP_GET, NGX_HTTP_ACADEMY_MAILBOX|NGX_HTTP_ACADEMY_TIMEOUT,
-          ngx_http_academy_op(get), ngx_http_academy_answer_message },
-        { 0, 0, 0, NULL } } },
+          ngx_http_academy_op(get), ngx_http_academy_answer_message,
+          ngx_string("GET /message") },
+        { 0, 0, 0, NULL, ngx_null_string } } },
 
     { ngx_string("/mailbox/listen"), ngx_string("GET"), {
         { NGX_HTTP_GET, NGX_HTTP_ACADEMY_MAILBOX|NGX_HTTP_ACADEMY_TIMEOUT,
-          ngx_http_academy_op(status), ngx_http_academy_answer_listen },
-        { 0, 0, 0, NULL } } },
+          ngx_http_academy_op(status), ngx_http_academy_answer_listen,
+          ngx_string("GET /mailbox/listen") },
+        { 0, 0, 0, NULL, ngx_null_string } } },
 
     { ngx_string("/mailbox/heartbeat"), ngx_string("GET, POST"), {
         { NGX_HTTP_POST, NGX_HTTP_ACADEMY_MAILBOX,
-          ngx_http_academy_op(beat), ngx_http_academy_answer_done },
+          ngx_http_academy_op(beat), ngx_http_academy_answer_done,
+          ngx_string("POST /mailbox/heartbeat") },
         { NGX_HTTP_GET, NGX_HTTP_ACADEMY_MAILBOX,
           ngx_http_academy_op(heartbeat),
-          ngx_http_academy_answer_heartbeat },
-        { 0, 0, 0, NULL } } },
+          ngx_http_academy_answer_heartbeat,
+          ngx_string("GET /mailbox/heartbeat") },
+        { 0, 0, 0, NULL, ngx_null_string } } },
 
     { ngx_string("/mailbox"), ngx_string("DELETE, GET, POST"), {
         { NGX_HTTP_POST, NGX_HTTP_ACADEMY_MAILBOX|NGX_HTTP_ACADEMY_CLASSES,
-          ngx_http_academy_op(create), ngx_http_academy_answer_done },
+          ngx_http_academy_op(create), ngx_http_academy_answer_done,
+          ngx_string("POST /mailbox") },
         { NGX_HTTP_GET, NGX_HTTP_ACADEMY_MAILBOX,
-          ngx_http_academy_op(status), ngx_http_academy_answer_status },
+          ngx_http_academy_op(status), ngx_http_academy_answer_status,
+          ngx_string("GET /mailbox") },
         { NGX_HTTP_DELETE, NGX_HTTP_ACADEMY_MAILBOX,
-          ngx_http_academy_op(terminate), ngx_http_academy_answer_done },
-        { 0, 0, 0, NULL } } },
+          ngx_http_academy_op(terminate), ngx_http_academy_answer_done,
+          ngx_string("DELETE /mailbox") },
+        { 0, 0, 0, NULL, ngx_null_string } } },
 
     { ngx_string("/mailbox/stats"), ngx_string("GET"), {
         { NGX_HTTP_GET, NGX_HTTP_ACADEMY_MAILBOX,
-          ngx_http_academy_op(stats), ngx_http_academy_answer_stats },
-        { 0, 0, 0, NULL } } },
+          ngx_http_academy_op(stats), ngx_http_academy_answer_stats,
+          ngx_string("GET /mailbox/stats") },
+        { 0, 0, 0, NULL, ngx_null_string } } },
 
     { ngx_string("/discover"), ngx_string("GET"), {
         { NGX_HTTP_GET, NGX_HTTP_ACADEMY_CLASS,
-          ngx_http_academy_op(discover), ngx_http_academy_answer_discover },
-        { 0, 0, 0, NULL } } },
+          ngx_http_academy_op(discover), ngx_http_academy_answer_discover,
+          ngx_string("GET /discover") },
+        { 0, 0, 0, NULL, ngx_null_string } } },
 
     { ngx_string("/mailbox/share"), ngx_string("DELETE, GET, POST"), {
         { NGX_HTTP_POST, NGX_HTTP_ACADEMY_MAILBOX|NGX_HTTP_ACADEMY_GROUP,
-          ngx_http_academy_op(share), ngx_http_academy_answer_done },
+          ngx_http_academy_op(share), ngx_http_academy_answer_done,
+          ngx_string("POST /mailbox/share") },
         { NGX_HTTP_GET, NGX_HTTP_ACADEMY_MAILBOX,
-          ngx_http_academy_op(shares), ngx_http_academy_answer_shares },
+          ngx_http_academy_op(shares), ngx_http_academy_answer_shares,
+          ngx_string("GET /mailbox/share") },
         { NGX_HTTP_DELETE, NGX_HTTP_ACADEMY_MAILBOX|NGX_HTTP_ACADEMY_GROUP,
-          ngx_http_academy_op(unshare), ngx_http_academy_answer_done },
-        { 0, 0, 0, NULL } } },
+          ngx_http_academy_op(unshare), ngx_http_academy_answer_done,
+          ngx_string("DELETE /mailbox/share") },
+        { 0, 0, 0, NULL, ngx_null_string } } },
 
     { ngx_null_string, ngx_null_string, {
-        { 0, 0, 0, NULL } } }
+        { 0, 0, 0, NULL, ngx_null_string } } }
 };
 
 
@@ -177,6 +190,36 @@ ngx_http_academy_handler(ngx_http_request_t *r)
 }
 
 
+const ngx_http_academy_route_t *
+ngx_http_academy_route(ngx_http_request_t *r)
+{
+    ngx_http_academy_path_t      *path;
+    ngx_http_academy_route_t     *route;
+    ngx_http_academy_loc_conf_t  *alcf;
+
+    alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
+
+    if (alcf->exchange == NULL) {
+        return NULL;
+    }
+
+    path = ngx_http_academy_path(r, alcf);
+
+    if (path == NULL) {
+        return NULL;
+    }
+
+    for (route = path->routes; route->method; route++) {
+
+        if (route->method == r->method) {
+            return route;
+        }
+    }
+
+    return NULL;
+}
+
+
 ngx_http_academy_ctx_t *
 ngx_http_academy_get_ctx(ngx_http_request_t *r)
 {
@@ -229,7 +272,14 @@ static ngx_int_t
 ngx_http_academy_refuse(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *text)
 {
-    ngx_int_t  rc;
+    ngx_int_t                rc;
+    ngx_http_academy_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
+
+    ctx->refusal = (status == NGX_HTTP_NOT_FOUND) ? "refused: route"
+                   : (status == NGX_HTTP_NOT_ALLOWED) ? "refused: method"
+                                                      : "refused: encoding";
 
     rc = ngx_http_discard_request_body(r);
 
@@ -305,6 +355,11 @@ ngx_http_academy_body_handler(ngx_http_request_t *r)
     rc = ngx_http_academy_fields(r, &body, &text);
 
     if (rc != NGX_OK) {
+        ctx->refusal = (rc == NGX_HTTP_REQUEST_ENTITY_TOO_LARGE)
+                       ? "refused: size"
+                       : (rc == NGX_HTTP_BAD_REQUEST) ? "refused: request"
+                                                      : NULL;
+
         rc = (rc == NGX_ERROR) ? NGX_HTTP_INTERNAL_SERVER_ERROR
                                : ngx_http_academy_answer_text(r, rc, &text);
 
@@ -338,6 +393,7 @@ ngx_http_academy_body_handler(ngx_http_request_t *r)
     }
 
     ctx->pending = 1;
+    ctx->waited = ngx_current_msec;
 
     cln = ngx_http_cleanup_add(r, 0);
     if (cln == NULL) {
@@ -425,6 +481,8 @@ ngx_http_academy_call_handler(ngx_http_academy_call_t *call)
     ctx->pending = 0;
 
     if (later) {
+        ctx->waited = ngx_current_msec - ctx->waited;
+
         ngx_http_set_log_request(c->log, r);
 
         if (ctx->timer && ctx->timer->timer_set) {
@@ -461,6 +519,7 @@ ngx_http_academy_cleanup(void *data)
 
     if (ctx->pending) {
         ctx->pending = 0;
+        ctx->waited = ngx_current_msec - ctx->waited;
         ctx->call.exchange->store->cancel(&ctx->call);
     }
 }

@@ -183,6 +183,7 @@ ngx_http_academy_stream_create(ngx_http_request_t *r)
     s->ping_interval = alcf->ping_interval;
     s->peer_timeout = alcf->peer_timeout;
     s->send_timeout = clcf->send_timeout;
+    s->told = alcf->log_deliveries;
 
     s->event.handler = ngx_http_academy_stream_event_handler;
     s->event.data = s;
@@ -410,6 +411,7 @@ ngx_http_academy_stream_leave(ngx_http_academy_stream_t *s)
 
     if (s->wire) {
         s->wire->stream = 1;
+        s->wire->told = s->told;
     }
 
     hc = r->http_connection;

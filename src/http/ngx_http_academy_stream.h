@@ -63,6 +63,7 @@ typedef struct {
     unsigned                       brought:1; /* the call, a message */
     unsigned                       ending:1;
     unsigned                       draining:1; /* waits for acknowledgements */
+    unsigned                       told:1;    /* what becomes of messages */
 } ngx_http_academy_stream_t;
 
 

@@ -7,6 +7,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
+#include "ngx_http_academy_delivery.h"
 #include "ngx_http_academy_stream.h"
 
 
@@ -123,6 +124,7 @@ ngx_http_academy_stream_wire(ngx_http_academy_stream_t *s)
         }
 
         s->wire->stream = (s->request == NULL);
+        s->wire->told = s->told;
     }
 
     return s->wire;
@@ -515,6 +517,11 @@ ngx_http_academy_stream_written(ngx_http_academy_stream_t *s,
             behind = 0;
         }
 
+        if (s->told) {
+            ngx_http_academy_delivery_log(s->connection->log, s->call.exchange,
+                                          &batch->deliveries[n], 1, "sent");
+        }
+
         ngx_http_academy_wire_add(s->wire, s->call.exchange,
                                   &batch->deliveries[n], behind);
     }
@@ -587,6 +594,14 @@ ngx_http_academy_stream_return(ngx_http_academy_stream_t *s,
     exchange = s->call.exchange;
 
     if (batch->written < batch->n) {
+
+        if (s->told) {
+            ngx_http_academy_delivery_log(s->connection->log, exchange,
+                                          batch->deliveries + batch->written,
+                                          batch->n - batch->written,
+                                          "returned");
+        }
+
         exchange->store->give_back(exchange,
                                    batch->deliveries + batch->written,
                                    batch->n - batch->written);

@@ -9,6 +9,7 @@
 #include <ngx_http.h>
 #include <sys/ioctl.h>
 #include <linux/sockios.h>
+#include "ngx_http_academy_delivery.h"
 #include "ngx_http_academy_wire.h"
 
 
@@ -43,6 +44,10 @@
 #define NGX_HTTP_ACADEMY_WIRE_RECORD  2048
 
 
+static void ngx_http_academy_wire_tell(ngx_http_academy_wire_t *wire,
+    ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery, ngx_uint_t n,
+    ngx_uint_t acknowledged);
 static ngx_uint_t ngx_http_academy_wire_unix(ngx_connection_t *c);
 static uint64_t ngx_http_academy_wire_position(ngx_http_academy_wire_t *wire);
 static void ngx_http_academy_wire_begin(ngx_http_academy_wire_t *wire);
@@ -176,11 +181,14 @@ ngx_http_academy_wire_add(ngx_http_academy_wire_t *wire,
 
         /* QUIC knows what is acknowledged, and keeps it to itself */
 
+        ngx_http_academy_wire_tell(wire, exchange, delivery, 1, 1);
+
         exchange->store->settle(exchange, delivery, 1);
         return;
     }
 
     if (wire->n == wire->size && ngx_http_academy_wire_grow(wire) != NGX_OK) {
+        ngx_http_academy_wire_tell(wire, exchange, delivery, 1, 0);
         exchange->store->give_back(exchange, delivery, 1);
         return;
     }
@@ -207,6 +215,22 @@ ngx_http_academy_wire_add(ngx_http_academy_wire_t *wire,
         && wire->fd == (ngx_socket_t) -1)
     {
         exchange->store->written(exchange, delivery, 1, 1);
+    }
+}
+
+
+/* as long as the messages are there to be read */
+
+static void
+ngx_http_academy_wire_tell(ngx_http_academy_wire_t *wire,
+    ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery, ngx_uint_t n,
+    ngx_uint_t acknowledged)
+{
+    if (wire->told) {
+        ngx_http_academy_delivery_log(wire->connection->log, exchange,
+                                      delivery, n, acknowledged ? "delivered"
+                                                                : "returned");
     }
 }
 
@@ -438,6 +462,9 @@ ngx_http_academy_wire_take(ngx_http_academy_wire_t *wire, ngx_uint_t n,
         {
             /* void */
         }
+
+        ngx_http_academy_wire_tell(wire, exchange, wire->deliveries + i, run,
+                                   acknowledged);
 
         if (acknowledged) {
             wire->doubted = 0;

@@ -55,6 +55,7 @@ typedef struct {
     unsigned                       idle:1;     /* c->idle before the hold */
     unsigned                       stream:1;   /* one has the connection */
     unsigned                       fin:1;      /* it was shut down */
+    unsigned                       told:1;     /* what becomes of messages */
 } ngx_http_academy_wire_t;
 
 

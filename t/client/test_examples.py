@@ -13,6 +13,8 @@ import pytest
 import tokens
 from academy.exception import ForbiddenError, UnauthorizedError
 from academy.exchange import HttpExchangeFactory
+from academy.handle import Handle
+from academy.identifier import AgentId
 from academy_nginx import (PATIENCE, ROOT, Connection, Nginx, free_port,
                            make_certificate, run, wait_until)
 from agents import Adder
@@ -70,7 +72,8 @@ def address(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["minimal.conf", "tls.conf", "reverse-proxy.conf"])
+    "name", ["minimal.conf", "tls.conf", "reverse-proxy.conf",
+             "logging.conf"])
 def test_configuration(example, processes, monkeypatch, name):
     server, moved = example(name)
     url = moved(address(name))
@@ -83,7 +86,100 @@ def test_all_examples_are_tested():
     assert {p.name for p in (ROOT / "conf-examples").glob("*.conf")} == {
         "minimal.conf", "tls.conf", "reverse-proxy.conf", "basic.conf",
         "mtls.conf", "jwt.conf", "jwt-keys.conf", "introspection.conf",
-        "globus.conf"}
+        "globus.conf", "logging.conf"}
+
+
+def logged(server):
+    """The lines of the access log, each of which is JSON."""
+    text = (server.dir / "access.log").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def told(server, tag):
+    """What the error log says of a message, in order."""
+    found = re.findall(
+        rf"\[notice\] .*message (\w+), tag: {tag}, kind: (\w+), "
+        rf"mailbox: (\S+), peer: (\S+), size: (\d+)\b.*, client: 127\.0\.0\.1",
+        server.log())
+    return found
+
+
+def test_what_happened_to_a_message(example, processes):
+    """One action of a real client, followed by the tag of its request; and
+    what a poll got."""
+    server, moved = example("logging.conf")
+    url = moved(address("logging.conf"))
+    adder = processes.agent(url, "Adder")
+    secret = "a word that is in no log"
+
+    async def act():
+        async with await HttpExchangeFactory(
+                url).create_user_client() as user:
+            handle = Handle(AgentId(**adder))
+            assert await handle.length(secret.encode()) == len(secret)
+            return str(user.client_id.uid)
+
+    user = run(act())
+    agent = adder["uid"]
+    puts = [line for line in logged(server)
+            if line["route"] == "PUT /message" and line["peer"] == user]
+    assert len(puts) == 1, puts
+    put, tag = puts[0], puts[0]["tag"]
+    assert put["mailbox"] == agent and put["kind"] == "request"
+    assert put["result"] == "accepted" and put["status"] == "200"
+    assert put["auth"] == "off" and put["waited"] == ""
+
+    answer, = (line for line in logged(server)
+               if line["tag"] == tag and line["kind"] == "response")
+    assert answer["route"] == "PUT /message"
+    assert (answer["mailbox"], answer["peer"]) == (user, agent)
+
+    request = ("request", agent, user, put["size"])
+    response = ("response", user, agent, answer["size"])
+    # The user's stream may end before its worker asks what was acknowledged.
+    wait_until(lambda: len(told(server, tag)) == 4, 10,
+               "not all is in the log")
+    lines = told(server, tag)
+    assert [line[0] for line in lines if line[1:] == request] == [
+        "sent", "delivered"]
+    assert [line[0] for line in lines if line[1:] == response] == [
+        "sent", "delivered"]
+
+    async def poll():
+        conn = await Connection.open(server.port)
+        box = json.dumps({"uid": GROUP, "role": "agent"})
+        text = json.dumps({"header": {
+            "src": json.loads(box), "dest": json.loads(box), "tag": GROUP,
+            "kind": "request", "label": None}, "body": secret})
+        wait = {"mailbox": box, "timeout": 0.1}
+        for method, path, body in [
+                ("POST", "/mailbox", {"mailbox": box}),
+                ("GET", "/message", wait), ("PUT", "/message",
+                                            {"message": text}),
+                ("GET", "/message", wait), ("GET", "/nothing", {}),
+                ("PUT", "/message", {"message": "{}"})]:
+            await conn.request(method, path, body)
+        conn.close()
+
+    before = len(logged(server))
+    run(poll())
+    wait_until(lambda: told(server, GROUP), 10, "it was not delivered")
+    assert [line[0] for line in told(server, GROUP)] == ["delivered"]
+    lines = [line for line in logged(server)[before:]
+             if line["route"] != "DELETE /mailbox"
+             and line["mailbox"] not in (user, agent)]
+    assert [(line["route"], line["result"], line["tag"]) for line in lines] == [
+        ("POST /mailbox", "done", ""),
+        ("PUT /message", "accepted", GROUP),
+        ("GET /message", "delivered", GROUP),
+        ("", "refused: route", ""),
+        ("PUT /message", "refused: request", "")]
+    assert lines[2]["peer"] == lines[2]["mailbox"] == GROUP
+    assert lines[2]["size"] == lines[1]["size"]
+    assert lines[2]["waited"] == "0.000"
+    assert "[error]" not in server.log() and "[warn]" not in server.log()
+    assert secret not in server.log()
+    assert secret not in (server.dir / "access.log").read_text()
 
 
 def settings(url, name, password):

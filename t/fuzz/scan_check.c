@@ -549,6 +549,33 @@ check_accepted(const u_char *data, size_t len,
         wrong("the message was another one when read again", data, len);
     }
 
+    /* its header alone, and what is cut off somewhere */
+
+    for (i = 0; i < 8; i++) {
+        n = size - size * i / 8;
+        p = copy(json, n);
+
+        if (ngx_http_academy_scan_header(p, n, &again) != NGX_OK) {
+
+            if (i == 0) {
+                wrong("the header was not read again", data, len);
+            }
+
+        } else if (memcmp(again.tag, env->tag, 16) != 0
+                   || again.request != env->request
+                   || !ngx_http_academy_id_eq(&again.src.id, &env->src.id)
+                   || !ngx_http_academy_id_eq(&again.dest.id, &env->dest.id))
+        {
+            wrong("the header was another one when read again", data, len);
+        }
+
+        if (memcmp(p, json, n) != 0) {
+            wrong("the header was changed when read again", data, len);
+        }
+
+        free(p);
+    }
+
     free(json);
     free(body);
 }

@@ -14,6 +14,7 @@
 
 #define ngx_http_academy_scan_put      portable_scan_put
 #define ngx_http_academy_scan_wait     portable_scan_wait
+#define ngx_http_academy_scan_header   portable_scan_header
 #define ngx_http_academy_scan_entity   portable_scan_entity
 #define ngx_http_academy_scan_value    portable_scan_value
 #define ngx_http_academy_escape        portable_escape

@@ -184,6 +184,7 @@ ngx_http_academy_defer_handler(ngx_event_t *ev)
     outer = deferred->outer;
     outer->result = deferred->call.result;
     outer->out = deferred->call.out;
+    outer->repeated = deferred->call.repeated;
 
     ngx_free(deferred);
 

@@ -324,6 +324,8 @@ ngx_http_academy_zone_is_repeat(ngx_http_academy_zone_t *zone,
         ngx_http_academy_zone_sign(src, call->agent_timeout);
     }
 
+    call->repeated = 1;
+
     return 1;
 }
 
