@@ -150,7 +150,7 @@ __DATA__
 --- config eval: ::with($::on)
 --- keepalive
 --- calls eval
-my @large = map { ::request($_, body => '"' . $_ x 400_000 . '"') } 1 .. 9;
+my @large = map { ::request($_, body => '"' . $_ x 250_000 . '"') } 1 .. 9;
 @::boxes,
 (map {
     my $n = $_;
