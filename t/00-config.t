@@ -1337,3 +1337,10 @@ academy_gravestone_expiry 1d;
 location / { academy_exchange x; academy_gravestone_expiry 1d; }
 --- must_die
 --- error_log eval: ::emerg('"academy_gravestone_expiry" directive is not allowed here')
+
+
+=== TEST 156: academy_log_deliveries maybe
+--- config
+location / { academy_exchange x; academy_log_deliveries maybe; }
+--- must_die
+--- error_log eval: ::emerg('academy_log_deliveries', '"maybe"', '"on" or "off"')

@@ -29,8 +29,8 @@ typedef struct {
 } ngx_http_academy_path_t;
 
 
-static ngx_http_academy_path_t *ngx_http_academy_path(ngx_http_request_t *r,
-    ngx_http_academy_loc_conf_t *alcf);
+static ngx_inline ngx_http_academy_path_t *ngx_http_academy_path(
+    ngx_http_request_t *r, ngx_http_academy_loc_conf_t *alcf);
 static ngx_int_t ngx_http_academy_refuse(ngx_http_request_t *r,
     ngx_uint_t status, ngx_str_t *text);
 static ngx_uint_t ngx_http_academy_encoded(ngx_http_request_t *r);
@@ -240,7 +240,7 @@ ngx_http_academy_get_ctx(ngx_http_request_t *r)
 }
 
 
-static ngx_http_academy_path_t *
+static ngx_inline ngx_http_academy_path_t *
 ngx_http_academy_path(ngx_http_request_t *r, ngx_http_academy_loc_conf_t *alcf)
 {
     ngx_str_t                 uri;

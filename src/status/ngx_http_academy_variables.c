@@ -17,8 +17,7 @@
  * found out when one is asked for, from what the request left behind; only of
  * a message that a poll brought has the header to be read again.
  *
- * What is not known yet may be known later: such a value is never "valid", so
- * that whoever asks next has it made anew.
+ * What is not known yet may be known later: none of them is cached.
  */
 
 
@@ -54,9 +53,9 @@ static size_t ngx_http_academy_unescape(u_char *dst, size_t size, u_char *p,
     u_char *last);
 static ngx_int_t ngx_http_academy_variable_uuid(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, u_char *uid);
-static ngx_int_t ngx_http_academy_variable_text(ngx_http_request_t *r,
+static ngx_int_t ngx_http_academy_variable_text(
     ngx_http_variable_value_t *v, const char *text);
-static ngx_int_t ngx_http_academy_variable_none(ngx_http_request_t *r,
+static ngx_int_t ngx_http_academy_variable_none(
     ngx_http_variable_value_t *v);
 
 
@@ -129,10 +128,10 @@ ngx_http_academy_route_variable(ngx_http_request_t *r,
     route = ngx_http_academy_route(r->main);
 
     if (route == NULL) {
-        return ngx_http_academy_variable_none(r, v);
+        return ngx_http_academy_variable_none(v);
     }
 
-    return ngx_http_academy_variable_text(r, v, (char *) route->name.data);
+    return ngx_http_academy_variable_text(v, (char *) route->name.data);
 }
 
 
@@ -145,10 +144,10 @@ ngx_http_academy_client_variable(ngx_http_request_t *r,
     ctx = ngx_http_get_module_ctx(r->main, ngx_http_academy_module);
 
     if (ctx == NULL || !ctx->identified || ctx->caller.id.len == 0) {
-        return ngx_http_academy_variable_none(r, v);
+        return ngx_http_academy_variable_none(v);
     }
 
-    v->valid = 0;
+    v->valid = 1;
     v->no_cacheable = 1;
     v->not_found = 0;
     v->len = ctx->caller.id.len;
@@ -170,7 +169,7 @@ ngx_http_academy_auth_variable(ngx_http_request_t *r,
     alcf = ngx_http_get_module_loc_conf(r->main, ngx_http_academy_module);
 
     if (ctx == NULL || alcf->exchange == NULL) {
-        return ngx_http_academy_variable_none(r, v);
+        return ngx_http_academy_variable_none(v);
     }
 
     if (alcf->auth.mode == NGX_HTTP_ACADEMY_AUTH_OFF) {
@@ -189,7 +188,7 @@ ngx_http_academy_auth_variable(ngx_http_request_t *r,
         text = ctx->token.len ? "refused" : "none";
     }
 
-    return ngx_http_academy_variable_text(r, v, text);
+    return ngx_http_academy_variable_text(v, text);
 }
 
 
@@ -210,7 +209,7 @@ ngx_http_academy_mailbox_variable(ngx_http_request_t *r,
         return ngx_http_academy_variable_uuid(r, v, ctx->call.id.uid);
     }
 
-    return ngx_http_academy_variable_none(r, v);
+    return ngx_http_academy_variable_none(v);
 }
 
 
@@ -223,7 +222,7 @@ ngx_http_academy_peer_variable(ngx_http_request_t *r,
     env = ngx_http_academy_header_of(r);
 
     return env ? ngx_http_academy_variable_uuid(r, v, env->src.id.uid)
-               : ngx_http_academy_variable_none(r, v);
+               : ngx_http_academy_variable_none(v);
 }
 
 
@@ -236,7 +235,7 @@ ngx_http_academy_tag_variable(ngx_http_request_t *r,
     env = ngx_http_academy_header_of(r);
 
     return env ? ngx_http_academy_variable_uuid(r, v, env->tag)
-               : ngx_http_academy_variable_none(r, v);
+               : ngx_http_academy_variable_none(v);
 }
 
 
@@ -249,11 +248,11 @@ ngx_http_academy_kind_variable(ngx_http_request_t *r,
     env = ngx_http_academy_header_of(r);
 
     if (env == NULL) {
-        return ngx_http_academy_variable_none(r, v);
+        return ngx_http_academy_variable_none(v);
     }
 
-    return ngx_http_academy_variable_text(r, v, env->request ? "request"
-                                                             : "response");
+    return ngx_http_academy_variable_text(v, env->request ? "request"
+                                                          : "response");
 }
 
 
@@ -279,7 +278,7 @@ ngx_http_academy_size_variable(ngx_http_request_t *r,
     }
 
     if (size == 0) {
-        return ngx_http_academy_variable_none(r, v);
+        return ngx_http_academy_variable_none(v);
     }
 
     v->data = ngx_pnalloc(r->pool, NGX_SIZE_T_LEN);
@@ -288,7 +287,7 @@ ngx_http_academy_size_variable(ngx_http_request_t *r,
     }
 
     v->len = ngx_sprintf(v->data, "%uz", size) - v->data;
-    v->valid = 0;
+    v->valid = 1;
     v->no_cacheable = 1;
     v->not_found = 0;
 
@@ -306,7 +305,7 @@ ngx_http_academy_wait_variable(ngx_http_request_t *r,
     ctx = ngx_http_academy_called(r);
 
     if (ctx == NULL || !ngx_http_academy_is(ctx->route, get)) {
-        return ngx_http_academy_variable_none(r, v);
+        return ngx_http_academy_variable_none(v);
     }
 
     ms = ctx->pending ? ngx_current_msec - ctx->waited : ctx->waited;
@@ -317,7 +316,7 @@ ngx_http_academy_wait_variable(ngx_http_request_t *r,
     }
 
     v->len = ngx_sprintf(v->data, "%M.%03M", ms / 1000, ms % 1000) - v->data;
-    v->valid = 0;
+    v->valid = 1;
     v->no_cacheable = 1;
     v->not_found = 0;
 
@@ -336,8 +335,8 @@ ngx_http_academy_result_variable(ngx_http_request_t *r,
 
     text = ngx_http_academy_result(r->main, ctx);
 
-    return text ? ngx_http_academy_variable_text(r, v, text)
-                : ngx_http_academy_variable_none(r, v);
+    return text ? ngx_http_academy_variable_text(v, text)
+                : ngx_http_academy_variable_none(v);
 }
 
 
@@ -542,7 +541,7 @@ ngx_http_academy_variable_uuid(ngx_http_request_t *r,
     ngx_http_academy_uuid_print(v->data, uid);
 
     v->len = NGX_HTTP_ACADEMY_UUID_LEN;
-    v->valid = 0;
+    v->valid = 1;
     v->no_cacheable = 1;
     v->not_found = 0;
 
@@ -551,12 +550,12 @@ ngx_http_academy_variable_uuid(ngx_http_request_t *r,
 
 
 static ngx_int_t
-ngx_http_academy_variable_text(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, const char *text)
+ngx_http_academy_variable_text(ngx_http_variable_value_t *v,
+    const char *text)
 {
     v->len = ngx_strlen(text);
     v->data = (u_char *) text;
-    v->valid = 0;
+    v->valid = 1;
     v->no_cacheable = 1;
     v->not_found = 0;
 
@@ -564,17 +563,14 @@ ngx_http_academy_variable_text(ngx_http_request_t *r,
 }
 
 
-/* a value that is not there stays so once there is an answer */
-
 static ngx_int_t
-ngx_http_academy_variable_none(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v)
+ngx_http_academy_variable_none(ngx_http_variable_value_t *v)
 {
     v->len = 0;
     v->data = (u_char *) "";
     v->valid = 0;
     v->no_cacheable = 1;
-    v->not_found = (r->main->headers_out.status != 0);
+    v->not_found = 1;
 
     return NGX_OK;
 }
