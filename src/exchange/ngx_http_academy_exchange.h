@@ -57,7 +57,8 @@ typedef enum {
     NGX_HTTP_ACADEMY_MANY_MESSAGES,    /* for the limits of the call */
     NGX_HTTP_ACADEMY_MANY_BYTES,
     NGX_HTTP_ACADEMY_MANY_MAILBOXES,
-    NGX_HTTP_ACADEMY_CLOSING           /* this worker lets nobody wait now */
+    NGX_HTTP_ACADEMY_CLOSING,          /* this worker lets nobody wait now */
+    NGX_HTTP_ACADEMY_UNAVAILABLE       /* the store is not to be reached */
 } ngx_http_academy_result_e;
 
 

@@ -1,0 +1,218 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+#ifndef _NGX_HTTP_ACADEMY_REDIS_H_INCLUDED_
+#define _NGX_HTTP_ACADEMY_REDIS_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <hiredis/hiredis.h>
+#include "ngx_http_academy_exchange.h"
+
+
+/*
+ * Mailboxes in a Redis that any number of nginx servers, and Python exchanges,
+ * share.  A worker has two connections to it: one for commands, which are all
+ * scripts, and one on which it is told of what happens to the mailboxes that
+ * it has waiting calls for.
+ *
+ *     redis.c     what a configuration says, and the table of operations
+ *     link.c      the two connections
+ *     script.c    scripts, and what Redis says when they fail
+ *     call.c      operations on mailboxes
+ *     message.c   messages and their leases
+ *     wait.c      calls that wait, and waking them
+ *     keeper.c    signs of life, and the work that one worker does for all
+ */
+
+
+#define NGX_HTTP_ACADEMY_NODE_LEN  32
+
+
+typedef struct ngx_http_academy_redis_s         ngx_http_academy_redis_t;
+typedef struct ngx_http_academy_redis_link_s    ngx_http_academy_redis_link_t;
+typedef struct ngx_http_academy_redis_wait_s    ngx_http_academy_redis_wait_t;
+typedef struct ngx_http_academy_redis_keeper_s  ngx_http_academy_redis_keeper_t;
+
+
+struct ngx_http_academy_redis_s {
+    ngx_http_academy_exchange_t         exchange;
+
+    ngx_str_t                           server;     /* as it was written */
+    ngx_addr_t                         *addrs;
+    ngx_uint_t                          naddrs;
+    ngx_uint_t                          db;
+    ngx_str_t                           user;
+    ngx_str_t                           password;
+    ngx_str_t                           prefix;
+    ngx_msec_t                          connect_timeout;
+    ngx_msec_t                          timeout;    /* of a call */
+
+    /* of this process */
+    ngx_http_academy_redis_link_t      *link;
+    ngx_http_academy_redis_wait_t      *wait;
+    ngx_http_academy_redis_keeper_t    *keeper;
+    u_char                              node[NGX_HTTP_ACADEMY_NODE_LEN];
+    uint64_t                            seq;        /* of leases */
+};
+
+
+typedef enum {
+    NGX_HTTP_ACADEMY_SCRIPT_CREATE = 0,
+    NGX_HTTP_ACADEMY_SCRIPT_TERMINATE,
+    NGX_HTTP_ACADEMY_SCRIPT_CLOSE,
+    NGX_HTTP_ACADEMY_SCRIPT_STATUS,
+    NGX_HTTP_ACADEMY_SCRIPT_SHARE,
+    NGX_HTTP_ACADEMY_SCRIPT_UNSHARE,
+    NGX_HTTP_ACADEMY_SCRIPT_SHARES,
+    NGX_HTTP_ACADEMY_SCRIPT_HEARTBEAT,
+    NGX_HTTP_ACADEMY_SCRIPT_BEAT,
+    NGX_HTTP_ACADEMY_SCRIPT_STATS,
+    NGX_HTTP_ACADEMY_SCRIPT_DISCOVER,
+    NGX_HTTP_ACADEMY_SCRIPT_PUT,
+    NGX_HTTP_ACADEMY_SCRIPT_TAKE,
+    NGX_HTTP_ACADEMY_SCRIPT_SETTLE,
+    NGX_HTTP_ACADEMY_SCRIPT_GIVE_BACK,
+    NGX_HTTP_ACADEMY_SCRIPT_LEAVE,
+    NGX_HTTP_ACADEMY_SCRIPT_TICK,
+    NGX_HTTP_ACADEMY_SCRIPT_INDEX,
+    NGX_HTTP_ACADEMY_SCRIPT_REQUESTS,
+    NGX_HTTP_ACADEMY_SCRIPTS
+} ngx_http_academy_redis_script_e;
+
+
+/*
+ * What a script came to: its code, or NGX_HTTP_ACADEMY_UNAVAILABLE with reply
+ * NULL, and then sent tells whether Redis may have run it all the same.  The
+ * reply is freed behind the handler; a string of it may be taken out
+ * (element->str = NULL) and is then freed by ngx_http_academy_redis_free().
+ */
+
+typedef struct {
+    ngx_http_academy_result_e           result;
+    redisReply                         *reply;      /* an array, [0] the code */
+    unsigned                            sent:1;
+} ngx_http_academy_redis_answer_t;
+
+typedef void (*ngx_http_academy_redis_answer_pt)(
+    ngx_http_academy_redis_t *redis, void *data,
+    ngx_http_academy_redis_answer_t *answer);
+
+
+/* link.c */
+
+/*
+ * Runs a script.  The prefix comes first by itself; args are copied.  handler
+ * runs exactly once, later, from an event: with what the script answered, or
+ * when redis->timeout has passed, or the connection was lost.  While there is
+ * no connection the command waits for one, for that time at the longest.
+ * Commands run in the order in which they were given.  Returns NGX_OK, or
+ * NGX_ERROR if memory ran out, and then handler does not run.
+ */
+ngx_int_t ngx_http_academy_redis_run(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_script_e script, ngx_str_t *args, ngx_uint_t n,
+    ngx_http_academy_redis_answer_pt handler, void *data);
+
+/* one SCAN, for the keeper; reply: as Redis gives it, not an array with code */
+ngx_int_t ngx_http_academy_redis_scan(ngx_http_academy_redis_t *redis,
+    ngx_str_t *cursor, ngx_str_t *match,
+    ngx_http_academy_redis_answer_pt handler, void *data);
+
+/* whether both connections are up, and since when (ms, ngx_current_msec) */
+ngx_uint_t ngx_http_academy_redis_up(ngx_http_academy_redis_t *redis,
+    ngx_msec_t *since);
+
+/*
+ * Keys whose events this worker is to be told of (without the keyspace's
+ * prefix, with redis->prefix).  Remembered by wait.c and keeper.c, not by the
+ * link: after a reconnect ngx_http_academy_redis_wait_up() and _keeper_up()
+ * give them again.  NGX_ERROR: no memory or not connected.
+ */
+ngx_int_t ngx_http_academy_redis_subscribe(ngx_http_academy_redis_t *redis,
+    ngx_str_t *keys, ngx_uint_t n);
+ngx_int_t ngx_http_academy_redis_unsubscribe(ngx_http_academy_redis_t *redis,
+    ngx_str_t *keys, ngx_uint_t n);
+ngx_int_t ngx_http_academy_redis_psubscribe(ngx_http_academy_redis_t *redis,
+    ngx_str_t *pattern);
+ngx_int_t ngx_http_academy_redis_punsubscribe(ngx_http_academy_redis_t *redis,
+    ngx_str_t *pattern);
+
+#define ngx_http_academy_redis_free(p)  free(p)
+
+/* what the link calls: wait.c and keeper.c have them */
+
+/* the subscription of a key is in force */
+void ngx_http_academy_redis_wait_subscribed(ngx_http_academy_redis_t *redis,
+    ngx_str_t *key);
+/* something happened to a subscribed key */
+void ngx_http_academy_redis_wait_event(ngx_http_academy_redis_t *redis,
+    ngx_str_t *key, ngx_str_t *event);
+/* both connections are up (again); one of them is lost */
+void ngx_http_academy_redis_wait_up(ngx_http_academy_redis_t *redis);
+void ngx_http_academy_redis_wait_down(ngx_http_academy_redis_t *redis);
+/* this worker is to end: nobody waits any longer */
+void ngx_http_academy_redis_wait_exit(ngx_http_academy_redis_t *redis);
+
+void ngx_http_academy_redis_keeper_event(ngx_http_academy_redis_t *redis,
+    ngx_str_t *key, ngx_str_t *event);              /* of a pattern */
+void ngx_http_academy_redis_keeper_up(ngx_http_academy_redis_t *redis);
+void ngx_http_academy_redis_keeper_down(ngx_http_academy_redis_t *redis);
+
+
+/* message.c: a lease as a delivery's message */
+
+typedef struct {
+    u_char                             *json;       /* malloc()ed, hiredis's */
+    size_t                              size;
+    uint64_t                            seq;
+    u_char                              uid[16];
+} ngx_http_academy_redis_lease_t;
+
+
+/* operations, by file; see ngx_http_academy_store_t */
+
+ngx_int_t ngx_http_academy_redis_create(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_redis_terminate(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_redis_status(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_redis_share(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_redis_shares(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_redis_unshare(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_redis_heartbeat(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_redis_beat(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_redis_stats(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_redis_discover(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_redis_put(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_redis_get(ngx_http_academy_call_t *call);
+void ngx_http_academy_redis_cancel(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_redis_piece(ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery, ngx_str_t *piece);
+void ngx_http_academy_redis_written(ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery, ngx_uint_t n, ngx_uint_t written);
+void ngx_http_academy_redis_settle(ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery, ngx_uint_t n);
+void ngx_http_academy_redis_give_back(ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery, ngx_uint_t n);
+
+/* once a worker: NGX_OK or NGX_ERROR; and at its end, whatever the cause */
+ngx_int_t ngx_http_academy_redis_wait_init(ngx_http_academy_redis_t *redis);
+ngx_int_t ngx_http_academy_redis_keeper_init(ngx_http_academy_redis_t *redis);
+ngx_int_t ngx_http_academy_redis_link_init(ngx_http_academy_redis_t *redis,
+    ngx_cycle_t *cycle);
+
+/*
+ * The worker ends: what is settled or given back and not yet told to Redis is
+ * told now, all leases of the node are returned (leave), within a second and
+ * blocking; then the connections are closed.
+ */
+void ngx_http_academy_redis_link_exit(ngx_http_academy_redis_t *redis);
+
+/* settles and gives back what is gathered to go in one command; link_exit too */
+void ngx_http_academy_redis_flush(ngx_http_academy_redis_t *redis);
+
+
+#endif /* _NGX_HTTP_ACADEMY_REDIS_H_INCLUDED_ */
