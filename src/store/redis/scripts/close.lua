@@ -1,0 +1,88 @@
+-- uses: common_held
+-- ARGV: P uid n grave msgexp
+-- Answers up to n open requests of a closed mailbox in its place, and whether
+-- there are more.  The texts are those of academy-py 1.0.0, which 0.5.0 reads.
+
+local uid, n = ARGV[2], tonumber(ARGV[3])
+local grave, msgexp = tonumber(ARGV[4]), tonumber(ARGV[5])
+
+local requests = P .. 'academy:requests:' .. uid
+local tags = {}
+
+if call('GET', P .. 'active:' .. uid) ~= 'ACTIVE' then
+    tags = call('ZRANGE', requests, 0, n - 1)
+end
+
+if #tags == 0 then
+    call('SREM', P .. 'academy:closing', uid)
+    return { OK, 0 }
+end
+
+local keys, notices, sources = {}, {}, {}
+
+for i, tag in ipairs(tags) do
+    keys[i] = P .. 'request:' .. uid .. ':' .. tag
+end
+
+local headers = call('MGET', unpack(keys))
+
+call('DEL', unpack(keys))
+call('ZREM', requests, unpack(tags))
+
+local function text(value)
+    return value and value ~= cjson.null and cjson.encode(value) or 'null'
+end
+
+local function entity(id)
+    return '{"uid":' .. text(id.uid) .. ',"name":' .. text(id.name)
+           .. ',"role":' .. text(id.role or 'agent') .. '}'
+end
+
+local function notice(header)
+    local dest = entity(header.dest)
+
+    return '{"header":{"src":' .. dest .. ',"dest":' .. entity(header.src)
+           .. ',"tag":' .. text(header.tag) .. ',"label":' .. text(header.label)
+           .. ',"kind":"response","protocol_version":"1.1"'
+           .. ',"academy_version":"1.0.0"},"body":{"kind":'
+           .. '"academy-error-response","error_code":0,"mailbox_id":' .. dest
+           .. '}}', header.src.uid
+end
+
+for _, header in ipairs(headers) do
+    local right, value = pcall(cjson.decode, header or '')
+
+    if right then
+        local made, json, src = pcall(notice, value)
+
+        if made and type(src) == 'string' then
+            notices[#notices + 1] = json
+            sources[#sources + 1] = src
+        end
+    end
+end
+
+for i, src in ipairs(sources) do
+    local v = call('MGET', P .. 'active:' .. src, P .. 'academy:held:' .. src)
+
+    if v[1] == 'ACTIVE' then
+        local queue = P .. 'queue:' .. src
+
+        if call('RPUSH', queue, notices[i]) == 1 then
+            expire(queue, msgexp)
+        end
+
+        if v[2] then
+            local leased, bytes = held_read(v[2])
+            held_write(src, leased, bytes + #notices[i])
+        end
+    end
+end
+
+if call('EXISTS', requests) == 1 then
+    return { OK, 1 }
+end
+
+call('SREM', P .. 'academy:closing', uid)
+
+return { OK, 0 }

@@ -1,0 +1,83 @@
+-- uses: common_class
+-- ARGV: P grave uid...
+-- Answers how many of the mailboxes it looked at: the rest is for another run.
+
+local grave = tonumber(ARGV[2])
+local keys, time = {}, math.floor(now())
+
+for i = 3, #ARGV do
+    keys[#keys + 1] = P .. 'active:' .. ARGV[i]
+    keys[#keys + 1] = P .. 'agent:' .. ARGV[i]
+    keys[#keys + 1] = P .. 'owner:' .. ARGV[i]
+end
+
+local v = call('MGET', unpack(keys))
+local indexes, owners, places, done = {}, {}, 0, 0
+
+local function place(list, key, uid)
+    list[key] = list[key] or {}
+    table.insert(list[key], uid)
+    places = places + 1
+end
+
+unbound()
+
+for i = 3, #ARGV do
+    local uid = ARGV[i]
+    local active, mro, owner = v[3 * i - 8], v[3 * i - 7], v[3 * i - 6]
+
+    if active and owner then
+        place(owners, string.sub(owner, 1, -2), uid)
+    end
+
+    if active == 'ACTIVE' and mro then
+        place(indexes, 'first:' .. string.match(mro, '[^,]*'), uid)
+
+        local n = 0
+
+        for name in string.gmatch(mro, '[^,]+') do
+            place(indexes, 'class:' .. name, uid)
+            n = n + 1
+
+            -- NGX_HTTP_ACADEMY_MAX_CLASSES
+
+            if n == 128 then
+                break
+            end
+        end
+
+    elseif active and active ~= 'ACTIVE' then
+        if mro then
+            strike(uid, mro)
+            places = places + 10
+        end
+
+        if call('EXISTS', P .. 'academy:requests:' .. uid) == 1 then
+            call('SADD', P .. 'academy:closing', uid)
+        end
+    end
+
+    done = done + 1
+
+    if places >= 400 then
+        break
+    end
+end
+
+for index, uids in pairs(indexes) do
+    enroll(index, uids, grave)
+end
+
+for owner, uids in pairs(owners) do
+    local key, members = P .. 'academy:owned:' .. owner, {}
+
+    for i, uid in ipairs(uids) do
+        members[2 * i - 1] = time
+        members[2 * i] = uid
+    end
+
+    call('ZADD', key, unpack(members))
+    expire(key, grave)
+end
+
+return { OK, done }

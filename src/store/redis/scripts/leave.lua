@@ -1,0 +1,30 @@
+-- uses: common_held common_lease
+-- ARGV: P node n
+-- Up to n messages that a node has leased go back, fewer if they are large;
+-- answers whether there are more.  A node without any is forgotten.
+
+local node = ARGV[2]
+local leases = P .. 'academy:leases:' .. node
+local names = call('ZREVRANGE', leases, 0, ARGV[3] - 1)
+local size = 0
+
+for _, name in ipairs(names) do
+    call('ZREM', leases, name)
+    size = size + give(node, string.sub(name, 1, 36), string.sub(name, 38))
+
+    if size >= 262144 then
+        break
+    end
+end
+
+if call('EXISTS', leases) == 1 then
+    return { OK, 1 }
+end
+
+call('ZREM', P .. 'academy:nodes', node)
+
+if call('GET', P .. 'academy:leader') == node then
+    call('DEL', P .. 'academy:leader')
+end
+
+return { OK, 0 }

@@ -1,0 +1,66 @@
+-- uses: common_sign common_held
+-- ARGV: P uid client groups node seq n asked msgexp grave
+-- Answers up to n messages, leased as seq, seq + 1 and so on: fewer if they
+-- are large.  Only an answer of none says that there are none.
+
+local uid, node = ARGV[2], ARGV[5]
+local seq, n = tonumber(ARGV[6]), tonumber(ARGV[7])
+local msgexp, grave = tonumber(ARGV[9]), tonumber(ARGV[10])
+
+local queue, leases = P .. 'queue:' .. uid, P .. 'academy:lease:' .. node .. ':'
+local v = call('MGET', P .. 'active:' .. uid, P .. 'owner:' .. uid,
+               P .. 'heartbeat:' .. uid, P .. 'academy:held:' .. uid)
+local code = open(uid, v[1], v[2], ARGV[3], ARGV[4])
+
+if code ~= OK then
+    return { code }
+end
+
+local out, listed, size = { OK }, {}, 0
+
+-- LMOVE could be refused for lack of memory, and DEL is not
+
+call('DEL', leases .. ARGV[6])
+
+while #out <= n and size < 262144 do
+    local number = string.format('%.0f', seq)
+    local json = call('LMOVE', queue, leases .. number, 'LEFT', 'RIGHT')
+
+    if not json then
+        break
+    end
+
+    if json == '<CLOSED>' then
+
+        -- of a mailbox that a Python exchange has opened again
+
+        call('DEL', leases .. number)
+    else
+        expire(leases .. number, msgexp)
+
+        out[#out + 1] = json
+        listed[#listed + 1] = number
+        listed[#listed + 1] = uid .. ':' .. number
+
+        size = size + #json
+        seq = seq + 1
+    end
+end
+
+if #listed > 0 then
+    call('ZADD', P .. 'academy:leases:' .. node, unpack(listed))
+
+    if v[4] then
+        local leased, bytes = held_read(v[4])
+        held_write(uid, leased + #out - 1, bytes, grave)
+    end
+
+elseif ARGV[8] ~= '1' then
+    return out
+end
+
+if sign(uid, v[3], now(), grave) then
+    expire(queue, msgexp)
+end
+
+return out

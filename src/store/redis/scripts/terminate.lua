@@ -1,0 +1,38 @@
+-- uses: common_class
+-- ARGV: P uid client groups grave msgexp
+-- Answers also whether close is to be run.  A Python exchange's listener, and
+-- whoever is subscribed to the queue, learns it by the queue.
+
+local uid, client, groups = ARGV[2], ARGV[3], ARGV[4]
+local grave, msgexp = tonumber(ARGV[5]), tonumber(ARGV[6])
+
+local queue, requests = P .. 'queue:' .. uid, P .. 'academy:requests:' .. uid
+local v = call('MGET', P .. 'active:' .. uid, P .. 'owner:' .. uid,
+               P .. 'agent:' .. uid)
+local code = open(uid, v[1], v[2], client, groups)
+
+if code ~= OK then
+    return { code == FORBIDDEN and FORBIDDEN or OK, 0 }
+end
+
+call('UNLINK', queue, P .. 'academy:held:' .. uid)
+
+set(P .. 'active:' .. uid, 'TERMINATED', grave)
+expire(P .. 'owner:' .. uid, grave)
+expire(P .. 'share:' .. uid, grave)
+
+if v[3] then
+    strike(uid, v[3])
+    call('DEL', P .. 'agent:' .. uid)
+end
+
+call('RPUSH', queue, '<CLOSED>')
+expire(queue, msgexp > 0 and msgexp or grave)
+
+if call('EXISTS', requests) == 0 then
+    return { OK, 0 }
+end
+
+call('SADD', P .. 'academy:closing', uid)
+
+return { OK, 1 }

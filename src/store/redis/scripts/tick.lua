@@ -1,0 +1,21 @@
+-- ARGV: P node ttl_ms leader_ttl_ms
+-- Answers whether this node is the leader; that one also learns, in a list
+-- each, some nodes whose time has passed, and some mailboxes to be closed.
+
+local node, nodes = ARGV[2], P .. 'academy:nodes'
+local leader = P .. 'academy:leader'
+local time = math.floor(1000 * now())
+
+unbound()
+
+call('ZADD', nodes, time + ARGV[3], node)
+
+if (call('GET', leader) or node) ~= node then
+    return { OK, 0, {}, {} }
+end
+
+call('SET', leader, node, 'PX', ARGV[4])
+
+return { OK, 1,
+         call('ZRANGEBYSCORE', nodes, '-inf', time, 'LIMIT', 0, 64),
+         call('SRANDMEMBER', P .. 'academy:closing', 64) }
