@@ -13,7 +13,7 @@ local function enroll(index, uids, grave)
     call('ZADD', key, unpack(members))
     expire(key, grave)
 
-    local others = call('ZRANDMEMBER', key, math.min(2 * #uids, 20))
+    local others = call('ZRANDMEMBER', key, -math.min(2 * #uids, 10))
     local keys, gone = {}, {}
 
     for i, uid in ipairs(others) do

@@ -1,11 +1,13 @@
 -- uses: common_class
 -- ARGV: P grave uid...
 -- Answers how many of the mailboxes it looked at: the rest is for another run.
+-- Each is three keys, which cost a microsecond each where many are stored.
 
 local grave = tonumber(ARGV[2])
+local last = math.min(#ARGV, 42)
 local keys, time = {}, math.floor(now())
 
-for i = 3, #ARGV do
+for i = 3, last do
     keys[#keys + 1] = P .. 'active:' .. ARGV[i]
     keys[#keys + 1] = P .. 'agent:' .. ARGV[i]
     keys[#keys + 1] = P .. 'owner:' .. ARGV[i]
@@ -22,7 +24,7 @@ end
 
 unbound()
 
-for i = 3, #ARGV do
+for i = 3, last do
     local uid = ARGV[i]
     local active, mro, owner = v[3 * i - 8], v[3 * i - 7], v[3 * i - 6]
 
@@ -59,7 +61,7 @@ for i = 3, #ARGV do
 
     done = done + 1
 
-    if places >= 400 then
+    if places >= 200 then
         break
     end
 end

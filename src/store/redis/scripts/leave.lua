@@ -12,7 +12,7 @@ for _, name in ipairs(names) do
     call('ZREM', leases, name)
     size = size + give(node, string.sub(name, 1, 36), string.sub(name, 38))
 
-    if size >= 262144 then
+    if size >= 131072 then
         break
     end
 end

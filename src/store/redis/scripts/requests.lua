@@ -1,25 +1,37 @@
 -- ARGV: P msgexp (uid tag)...
+-- Answers how many of the pairs it looked at: the rest is for another run.
+--
 -- A request that comes to a closed mailbox is answered when that is closed
 -- again.
 
 local msgexp, time = tonumber(ARGV[2]), now()
-local keys, added, ended = {}, {}, {}
+local added, ended, uids, keys = {}, {}, {}, {}
 
 local function place(list, uid, ...)
-    list[uid] = list[uid] or {}
+    if not list[uid] then
+        list[uid] = {}
+    end
 
     for _, value in ipairs({ ... }) do
         table.insert(list[uid], value)
     end
 end
 
-for i = 3, #ARGV - 1, 2 do
+local last = math.min(#ARGV - 1, 101)
+
+for i = 3, last, 2 do
     local uid, tag = ARGV[i], ARGV[i + 1]
     local left = call('PTTL', P .. 'request:' .. uid .. ':' .. tag)
 
     if left == -2 then
         place(ended, uid, tag)
+
     else
+        if not added[uid] then
+            uids[#uids + 1] = uid
+            keys[#keys + 1] = P .. 'active:' .. uid
+        end
+
         place(added, uid, left == -1 and '+inf'
               or math.floor(time + left / 1000), tag)
     end
@@ -27,11 +39,13 @@ end
 
 unbound()
 
-for uid, members in pairs(added) do
-    call('ZADD', P .. 'academy:requests:' .. uid, unpack(members))
+local v = #keys > 0 and call('MGET', unpack(keys))
+
+for i, uid in ipairs(uids) do
+    call('ZADD', P .. 'academy:requests:' .. uid, unpack(added[uid]))
     expire(P .. 'academy:requests:' .. uid, msgexp)
 
-    if call('GET', P .. 'active:' .. uid) == 'TERMINATED' then
+    if v[i] == 'TERMINATED' then
         call('SADD', P .. 'academy:closing', uid)
     end
 end
@@ -40,4 +54,4 @@ for uid, tags in pairs(ended) do
     call('ZREM', P .. 'academy:requests:' .. uid, unpack(tags))
 end
 
-return { OK }
+return { OK, math.floor((last - 1) / 2) }

@@ -22,7 +22,7 @@ local out, listed, size = { OK }, {}, 0
 
 call('DEL', leases .. ARGV[6])
 
-while #out <= n and size < 262144 do
+while #out <= n and size < 131072 do
     local number = string.format('%.0f', seq)
     local json = call('LMOVE', queue, leases .. number, 'LEFT', 'RIGHT')
 
