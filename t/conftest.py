@@ -25,7 +25,8 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.parent.name in ("auth", "client", "workers", "faults"):
+        if item.path.parent.name in ("auth", "client", "workers", "faults",
+                                     "redis"):
             item.add_marker(pytest.mark.timeout(120 * PATIENCE))
 
 

@@ -1,11 +1,13 @@
-"""The scripts of src/store/redis/scripts on a redis-server of their own."""
+"""The scripts of src/store/redis/scripts, and a redis-server to run them."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import subprocess
 import tempfile
 import time
+import uuid
 
 import redis
 
@@ -14,12 +16,15 @@ SCRIPTS = pathlib.Path(__file__).parents[2] / "src/store/redis/scripts"
 (OK, MISSING, TERMINATED, FORBIDDEN, FULL, SHARED, MANY_MESSAGES, MANY_BYTES,
  MANY_MAILBOXES) = range(9)
 
+WEEK, YEAR = 7 * 86400, 365 * 86400
+
 
 def names():
     return sorted(path.stem for path in SCRIPTS.glob("*.lua")
                   if not path.stem.startswith("common"))
 
 
+@functools.cache
 def text(name):
     """A script as the build embeds it."""
     return subprocess.run(["sh", SCRIPTS / "assemble.sh", name], check=True,
@@ -27,22 +32,24 @@ def text(name):
 
 
 @contextlib.contextmanager
-def server(*options):
-    """A redis-server with nothing on disk; yields the path of its socket."""
-    with tempfile.TemporaryDirectory(prefix="academy-redis-") as path:
+def server(*options, path=None):
+    """A redis-server with nothing on disk unless the options say so; yields
+    its socket."""
+    with contextlib.ExitStack() as stack:
+        path = path or stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="academy-redis-"))
         socket = os.path.join(path, "redis.sock")
         process = subprocess.Popen(
             ["redis-server", "--port", "0", "--unixsocket", socket,
-             "--dir", path, "--save", "", "--appendonly", "no",
-             "--notify-keyspace-events", "Kgl$x", *options],
-            stdout=subprocess.DEVNULL)
+             "--dir", path, "--save", "", "--notify-keyspace-events", "Kgl$x",
+             *options], stdout=subprocess.DEVNULL)
         try:
             with redis.Redis(unix_socket_path=socket) as client:
                 for _ in range(500):
                     with contextlib.suppress(redis.ConnectionError):
                         client.ping()
                         break
-                    time.sleep(0.01)
+                    time.sleep(0.02)
                 else:
                     raise RuntimeError("no redis-server")
             yield socket
@@ -51,26 +58,123 @@ def server(*options):
             process.wait()
 
 
-class Scripts:
-    """Calls scripts by name: scripts.status(uid, "alice", "").
+def new():
+    return str(uuid.uuid4())
 
-    The prefix is put before the arguments, and what there is for a while has a
-    default: the times in seconds, the limits.
+
+class Exchange:
+    """Calls the scripts as the module does, with what it is configured to.
+
+    A method answers what the script does: the code, where that is all.
     """
 
-    texts = {}
-
-    def __init__(self, client, prefix=""):
-        self.client = client
+    def __init__(self, client, prefix="", messages=WEEK, mailboxes=YEAR):
+        self.db = client
         self.prefix = prefix
-
-    def __getattr__(self, name):
-        if name not in names():
-            raise AttributeError(name)
-
-        return lambda *args: self.run(name, *args)
+        self.msgexp = messages
+        self.grave = mailboxes
+        self.node = uuid.uuid4().hex
+        self.seq = 0
+        self.shas = {name: client.script_load(text(name)) for name in names()}
 
     def run(self, name, *args):
-        if name not in self.texts:
-            self.texts[name] = self.client.register_script(text(name))
-        return self.texts[name](args=[self.prefix, *args], client=self.client)
+        answer = self.db.evalsha(self.shas[name], 0, self.prefix, *args)
+        return answer[0] if len(answer) == 1 else answer
+
+    def create(self, uid, client="alice", groups="", mro="", limit=0):
+        return self.run("create", uid, client, groups, mro, limit, self.grave)
+
+    def terminate(self, uid, client="alice", groups=""):
+        return self.run("terminate", uid, client, groups, self.grave,
+                        self.msgexp)
+
+    def close(self, uid, n=25):
+        return self.run("close", uid, n, self.grave, self.msgexp)
+
+    def terminate_all(self, uid, **who):
+        """The termination, and its rest; how many scripts that took."""
+        code, more = self.terminate(uid, **who)
+        assert code == OK
+        steps = 0
+        while more:
+            _, more = self.close(uid)
+            steps += 1
+        return steps
+
+    def status(self, uid, client="alice", groups=""):
+        return self.run("status", uid, client, groups)
+
+    def share(self, uid, group, client="alice", member=True):
+        return self.run("share", uid, client, group, int(member), self.grave)
+
+    def unshare(self, uid, group, client="alice"):
+        return self.run("unshare", uid, client, group)
+
+    def shares(self, uid, client="alice"):
+        return self.run("shares", uid, client)
+
+    def heartbeat(self, uid, client="alice", groups=""):
+        return self.run("heartbeat", uid, client, groups)
+
+    def beat(self, uid, client="alice", groups=""):
+        return self.run("beat", uid, client, groups, self.grave)
+
+    def stats(self, uid, client="alice", groups=""):
+        return self.run("stats", uid, client, groups)
+
+    def discover_page(self, name, subclasses=True, client="alice", groups="",
+                      after="", n=100):
+        _, after, uids = self.run("discover", name, int(subclasses), client,
+                                  groups, after, n)
+        return after, [uids[i:i + 36] for i in range(0, len(uids), 36)]
+
+    def discover(self, name, subclasses=True, client="alice", groups="", n=100):
+        after, found = self.discover_page(name, subclasses, client, groups,
+                                          "", n)
+        while after:
+            after, more = self.discover_page(name, subclasses, client, groups,
+                                             after, n)
+            found += more
+        return found
+
+    def put(self, src, dest, tag=None, response=False, client="alice",
+            groups="", verify=True, header="", json="{}", dedupe=0,
+            messages=0, size=0):
+        return self.run("put", client, groups, int(verify), src, dest,
+                        tag or new(), "response" if response else "request",
+                        header, json, dedupe, messages, size, self.msgexp,
+                        self.grave)
+
+    def take(self, uid, n=1, asked=False, client="alice", groups=""):
+        """The code if it is not OK, else [(seq, json), ...]."""
+        answer = self.db.evalsha(
+            self.shas["take"], 0, self.prefix, uid, client, groups, self.node,
+            self.seq + 1, n, int(asked), self.msgexp, self.grave)
+        if answer[0] != OK:
+            return answer[0]
+        leases = [(self.seq + i, json) for i, json in enumerate(answer) if i]
+        self.seq += len(leases)
+        return leases
+
+    def settle(self, *leases):
+        """Leases as (uid, seq, size)."""
+        return self.run("settle", self.node, *sum(leases, ()))
+
+    def give_back(self, *leases):
+        """Leases as (uid, seq)."""
+        return self.run("give_back", self.node, *sum(leases, ()))
+
+    def leave(self, n=100, node=None):
+        return self.run("leave", node or self.node, n)
+
+    def tick(self, ttl=10000, leader_ttl=5000, node=None):
+        return self.run("tick", node or self.node, ttl, leader_ttl)
+
+    def index(self, *uids):
+        return self.run("index", self.grave, *uids)
+
+    def requests(self, *pairs):
+        return self.run("requests", self.msgexp, *sum(pairs, ()))
+
+    def queue(self, uid):
+        return self.db.lrange(f"{self.prefix}queue:{uid}", 0, -1)

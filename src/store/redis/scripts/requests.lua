@@ -42,8 +42,13 @@ unbound()
 local v = #keys > 0 and call('MGET', unpack(keys))
 
 for i, uid in ipairs(uids) do
-    call('ZADD', P .. 'academy:requests:' .. uid, unpack(added[uid]))
-    expire(P .. 'academy:requests:' .. uid, msgexp)
+    local requests = P .. 'academy:requests:' .. uid
+
+    call('ZADD', requests, unpack(added[uid]))
+
+    if call('PTTL', requests) < 1000 * msgexp then
+        expire(requests, msgexp)
+    end
 
     if v[i] == 'TERMINATED' then
         call('SADD', P .. 'academy:closing', uid)
