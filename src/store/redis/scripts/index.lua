@@ -4,7 +4,7 @@
 -- Each is three keys, which cost a microsecond each where many are stored.
 
 local grave = tonumber(ARGV[2])
-local last = math.min(#ARGV, 42)
+local last = math.min(#ARGV, 32)
 local keys, time = {}, math.floor(now())
 
 for i = 3, last do
@@ -78,7 +78,7 @@ for owner, uids in pairs(owners) do
         members[2 * i] = uid
     end
 
-    call('ZADD', key, unpack(members))
+    call('ZADD', key, 'NX', unpack(members))
     expire(key, grave)
 end
 

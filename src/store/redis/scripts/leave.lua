@@ -1,11 +1,12 @@
 -- uses: common_held common_lease
 -- ARGV: P node n
--- Up to n messages that a node has leased go back, fewer if they are large;
--- answers whether there are more.  A node without any is forgotten.
+-- Up to n messages that a node has leased go back, 40 at the most, and fewer if
+-- they are large; answers whether there are more.  A node without any is
+-- forgotten.
 
 local node = ARGV[2]
 local leases = P .. 'academy:leases:' .. node
-local names = call('ZREVRANGE', leases, 0, ARGV[3] - 1)
+local names = call('ZREVRANGE', leases, 0, math.min(ARGV[3], 40) - 1)
 local size = 0
 
 for _, name in ipairs(names) do

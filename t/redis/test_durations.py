@@ -1,0 +1,165 @@
+"""How long a script holds Redis, with 100,000 mailboxes in it.
+
+Each call's time is Redis's own, from its SLOWLOG.  The machine does other
+things as well, and a call that was interrupted is no slower script: it is the
+median that must not be above the bound, and the most is printed.
+"""
+
+import collections
+import statistics
+
+import pytest
+import redis
+from academy.identifier import AgentId, UserId
+from academy.message import Message, PingRequest
+
+from scripts import OK, Exchange, new
+
+MAILBOXES = 100000
+MRO = "m.Mine,m.Base,academy.agent.Agent"
+
+BOUND = 1000        # microseconds
+
+# in one go, as there are no commands for it: ids, and those of one class
+FILL = """
+for i = 1, #ARGV do
+    local uid = ARGV[i]
+    redis.call('MSET', 'active:' .. uid, 'ACTIVE', 'owner:' .. uid, 'alice_',
+               'agent:' .. uid, '%s', 'heartbeat:' .. uid, '1700000000.5')
+    redis.call('ZADD', 'academy:first:m.Mine', 0, uid)
+    redis.call('ZADD', 'academy:class:m.Mine', 0, uid)
+    redis.call('ZADD', 'academy:class:m.Base', 0, uid)
+    redis.call('ZADD', 'academy:class:academy.agent.Agent', 0, uid)
+    redis.call('ZADD', 'academy:owned:alice', i, uid)
+end
+""" % MRO
+
+
+@pytest.fixture(scope="module")
+def uids():
+    return [new() for _ in range(MAILBOXES)]
+
+
+@pytest.fixture
+def full(socket, uids):
+    with redis.Redis(unix_socket_path=socket, decode_responses=True) as db:
+        db.flushall()
+        fill = db.register_script(FILL)
+        for i in range(0, MAILBOXES, 1000):
+            fill(args=uids[i:i + 1000])
+        db.config_set("slowlog-max-len", 100000)
+        yield Exchange(db)
+        db.config_set("slowlog-log-slower-than", 10000)
+        db.slowlog_reset()
+        db.flushall()
+
+
+class Watch:
+    """What the scripts took that were called within it, by name."""
+
+    def __init__(self, x):
+        self.x = x
+        self.took = collections.defaultdict(list)
+
+    def __enter__(self):
+        self.x.db.slowlog_reset()
+        self.x.db.config_set("slowlog-log-slower-than", 0)
+
+    def __exit__(self, *_):
+        self.x.db.config_set("slowlog-log-slower-than", 10000)
+        names = {sha: name for name, sha in self.x.shas.items()}
+        for entry in self.x.db.slowlog_get(100000):
+            word, sha, *_ = entry["command"].decode().split() + [""]
+            if word == "EVALSHA":
+                self.took[names[sha]].append(entry["duration"])
+
+
+def test_durations(full, uids, figures):
+    x, watch = full, Watch(full)
+    agents = uids[::400]            # spread over all of it: nothing is at hand
+    src = uids[7]
+
+    def message(dest):
+        tag = new()
+        header = Message.create(
+            UserId(uid=src), AgentId(uid=dest),
+            body=PingRequest()).header.model_dump_json()
+        return dict(tag=tag, header=header, dedupe=60000, messages=10000,
+                    size=10**9, json='{"header":%s,"body":"%s"}' % (
+                        header, "x" * 300))
+
+    with watch:
+        for uid in agents:
+            assert x.put(src, uid, **message(uid)) == OK
+            ((seq, json),) = x.take(uid, asked=True)
+            x.give_back((uid, seq))
+            ((seq, json),) = x.take(uid)
+            x.settle((uid, seq, len(json)))
+            x.put(uid, src, tag=x.db.zrange("academy:requests:" + uid, 0, 0)[0],
+                  response=True)
+            x.status(uid)
+            x.share(uid, "group")
+            x.shares(uid)
+            x.unshare(uid, "group")
+            x.beat(uid)
+            x.heartbeat(uid)
+            x.stats(uid)
+            x.create(uid)
+            x.create(new(), mro=MRO, limit=MAILBOXES * 2)
+            x.tick()
+
+    # one class of all, seen by its owner, by nobody, and by one of few shares
+    for uid in uids[::1000]:
+        x.db.sadd("share:" + uid, *(f"group {i}" for i in range(20)))
+    with watch:
+        for client, groups in (("alice", ""), ("bob", ""),
+                               ("bob", "a,b,c,group 7")):
+            after = ""
+            for _ in range(60):
+                after, _ = x.discover_page("m.Base", after=after,
+                                           client=client, groups=groups)
+
+    # index of what is there already, and of what is gone, in batches
+    with watch:
+        for i in range(0, 4000, 100):
+            x.index(*uids[i:i + 100])
+            x.requests(*((uid, new()) for uid in uids[i:i + 100]))
+    for uid in uids[5000:5300]:
+        x.db.delete("active:" + uid)
+    with watch:
+        for i in range(5000, 5300, 100):
+            x.index(*uids[i:i + 100])
+        while x.discover_page("m.Base", after=min(uids[5000:5300]))[1] == []:
+            pass
+        x.create(new(), limit=10)           # looks at fifty that it has
+
+    # one mailbox with a thousand open requests and as many messages
+    for n in 1000, 10000:
+        uid = uids[60000 + n]
+        sources = uids[20000:20000 + 1000]
+        for i in range(n):
+            src = sources[i % 1000]
+            assert x.put(src, uid, **message(uid)) == OK
+        if n == 1000:
+            with watch:
+                x.stats(uid)
+                while x.take(uid, 32):
+                    pass
+                while x.leave(100)[1]:
+                    pass
+        with watch:
+            steps = x.terminate_all(uid)
+    assert steps == 400
+
+    worst = []
+    for name, took in sorted(watch.took.items()):
+        took.sort()
+        median, most = statistics.median(took), took[-1]
+        late = sum(each > BOUND for each in took)
+        figures(f"{name}: median {median:.0f} us, p95 "
+                f"{took[int(len(took) * 0.95)]} us, most {most} us, "
+                f"{late} of {len(took)} above {BOUND} us")
+        if median > BOUND or took[len(took) * 9 // 10] > BOUND:
+            worst.append(name)
+    assert watch.took.keys() == x.shas.keys()
+    assert worst == []
