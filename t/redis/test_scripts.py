@@ -891,7 +891,8 @@ def everything(x):
     x.take(uids[2], 1, asked=True)
     x.tick()
     x.index(*uids)
-    x.requests(*((str(dest.uid), str(message.tag)) for _, dest, message in sent))
+    x.requests(*((str(dest.uid), str(message.tag))
+                 for _, dest, message in sent))
     x.discover("m.Base")
     x.terminate_all(uids[2])
     return uids

@@ -1,7 +1,8 @@
 -- uses: common_held
 -- ARGV: P uid n grave msgexp
--- Answers up to n open requests of a closed mailbox in its place, and whether
--- there are more: 25 at the most.  The texts are those of academy-py 1.0.0, which 0.5.0 reads.
+-- Answers up to n open requests of a closed mailbox in its place, 25 at the most,
+-- and whether there are more.  The texts are those of academy-py 1.0.0, which
+-- 0.5.0 reads.
 
 local uid, n = ARGV[2], math.min(ARGV[3], 25)
 local grave, msgexp = tonumber(ARGV[4]), tonumber(ARGV[5])

@@ -23,7 +23,7 @@ end
 if limit > 0 and call('ZCARD', owned) >= limit then
     unbound()
 
-    local time = math.floor(now())
+    local time = now()
 
     for _, other in ipairs(call('ZRANGE', owned, 0, 49)) do
         if call('EXISTS', P .. 'active:' .. other) == 1 then
@@ -40,7 +40,7 @@ end
 
 set(active, 'ACTIVE', grave)
 set(owner, client .. '_', grave)
-call('ZADD', owned, math.floor(now()), uid)
+call('ZADD', owned, now(), uid)
 expire(owned, grave)
 
 -- what another one of this id may have left

@@ -5,7 +5,7 @@
 
 local grave = tonumber(ARGV[2])
 local last = math.min(#ARGV, 32)
-local keys, time = {}, math.floor(now())
+local keys, time = {}, now()
 
 for i = 3, last do
     keys[#keys + 1] = P .. 'active:' .. ARGV[i]
