@@ -152,7 +152,9 @@ class Exchange:
             self.seq + 1, n, int(asked), self.msgexp, self.grave)
         if answer[0] != OK:
             return answer[0]
-        leases = [(self.seq + i, json) for i, json in enumerate(answer) if i]
+        self.more = answer[1]
+        leases = [(self.seq + i, json)
+                  for i, json in enumerate(answer[2:], 1)]
         self.seq += len(leases)
         return leases
 
@@ -164,8 +166,8 @@ class Exchange:
         """Leases as (uid, seq)."""
         return self.run("give_back", self.node, *sum(leases, ()))
 
-    def leave(self, n=100, node=None):
-        return self.run("leave", node or self.node, n)
+    def leave(self, n=100, node=None, dead=False):
+        return self.run("leave", node or self.node, n, int(dead))
 
     def tick(self, ttl=10000, leader_ttl=5000, node=None):
         return self.run("tick", node or self.node, ttl, leader_ttl)

@@ -511,7 +511,9 @@ def test_take(x, db, pair):
         x.put(user, agent, json=str(i))
     assert x.take(agent) == [(1, "0")]
     assert x.take(agent, 3) == [(2, "1"), (3, "2"), (4, "3")]
-    assert x.take(agent, 3) == [(5, "4")]
+    assert x.more == 1
+    assert x.take(agent) == [(5, "4")]
+    assert x.more == 0
     assert x.take(agent, 3, asked=True) == []
     assert db.zrange(f"academy:leases:{x.node}", 0, -1) == [
         f"{agent}:{i}" for i in range(1, 6)]
@@ -748,6 +750,18 @@ def test_leave_of_large_ones(x, pair):
         steps += 1
     assert steps == 4
     assert len(x.queue(agent)) == 10
+
+
+def test_leave_of_the_living(x, pair):
+    agent, user = pair
+    x.put(user, agent)
+    x.take(agent)
+    x.tick(ttl=40)
+    assert x.leave(dead=True) == [OK, 0]
+    assert x.queue(agent) == []
+    time.sleep(0.06)
+    assert x.leave(dead=True) == [OK, 0]
+    assert len(x.queue(agent)) == 1
 
 
 def test_tick(x, db):

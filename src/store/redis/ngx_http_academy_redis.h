@@ -164,9 +164,18 @@ void ngx_http_academy_redis_keeper_up(ngx_http_academy_redis_t *redis);
 void ngx_http_academy_redis_keeper_down(ngx_http_academy_redis_t *redis);
 
 
+/*
+ * redis.c: takes from what this nginx remembers of its workers a node whose
+ * process is gone: NGX_OK with its name, or NGX_DECLINED if there is none.
+ */
+ngx_int_t ngx_http_academy_redis_orphan(ngx_http_academy_redis_t *redis,
+    u_char node[NGX_HTTP_ACADEMY_NODE_LEN]);
+
+
 /* message.c: a lease as a delivery's message */
 
 typedef struct {
+    ngx_queue_t                         queue;      /* gathered to be sent */
     u_char                             *json;       /* malloc()ed, hiredis's */
     size_t                              size;
     uint64_t                            seq;

@@ -1,10 +1,17 @@
 -- uses: common_held common_lease
--- ARGV: P node n
+-- ARGV: P node n dead(0/1)
 -- Up to n messages that a node has leased go back, 40 at the most, and fewer if
 -- they are large; answers whether there are more.  A node without any is
--- forgotten.
+-- forgotten.  One that is said to be dead, and shows that it lives, keeps all.
 
 local node = ARGV[2]
+
+if ARGV[4] == '1'
+   and tonumber(call('ZSCORE', P .. 'academy:nodes', node) or 0) > 1000 * now()
+then
+    return { OK, 0 }
+end
+
 local leases = P .. 'academy:leases:' .. node
 local names = call('ZREVRANGE', leases, 0, math.min(ARGV[3], 40) - 1)
 local size = 0

@@ -1,7 +1,7 @@
 -- uses: common_sign common_held
 -- ARGV: P uid client groups node seq n asked msgexp grave
--- Answers up to n messages, leased as seq, seq + 1 and so on: fewer if they
--- are large.  Only an answer of none says that there are none.
+-- Answers whether there are more, and up to n messages, leased as seq, seq + 1
+-- and so on: fewer if they are large.
 
 local uid, node = ARGV[2], ARGV[5]
 local seq, n = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -16,17 +16,18 @@ if code ~= OK then
     return { code }
 end
 
-local out, listed, size = { OK }, {}, 0
+local out, listed, size, more = { OK, 0 }, {}, 0, true
 
 -- LMOVE could be refused for lack of memory, and DEL is not
 
 call('DEL', leases .. ARGV[6])
 
-while #out <= n and size < 131072 do
+while #out < n + 2 and size < 131072 do
     local number = string.format('%.0f', seq)
     local json = call('LMOVE', queue, leases .. number, 'LEFT', 'RIGHT')
 
     if not json then
+        more = false
         break
     end
 
@@ -47,12 +48,16 @@ while #out <= n and size < 131072 do
     end
 end
 
+if more then
+    out[2] = call('EXISTS', queue)
+end
+
 if #listed > 0 then
     call('ZADD', P .. 'academy:leases:' .. node, unpack(listed))
 
     if v[4] then
         local leased, bytes = held_read(v[4])
-        held_write(uid, leased + #out - 1, bytes, grave)
+        held_write(uid, leased + #out - 2, bytes, grave)
     end
 
 elseif ARGV[8] ~= '1' then
