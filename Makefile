@@ -100,6 +100,7 @@ STATIC := $(if $(filter normal,$(VARIANT)),build,build/$(VARIANT))/nginx-static
 
 SAY := $(if $(V),,-s)
 SOURCES := $(shell find src -name '*.[ch]')
+SCRIPTS := $(wildcard src/store/redis/scripts/*)
 
 .PHONY: all static nginx
 all: $(SO)
@@ -151,8 +152,8 @@ endef
 .ONESHELL:
 
 define variant
-$(call tree,$(1))/objs/Makefile: config Makefile build/.sources $(NGX_MARK) \
-		| build/.ready
+$(call tree,$(1))/objs/Makefile: config Makefile build/.sources $(SCRIPTS) \
+		$(NGX_MARK) | build/.ready
 	@$$(call configure,$(call tree,$(1)),--add-dynamic-module,$(1),$(WARNINGS))
 
 $(call so,$(1)): $(call tree,$(1))/objs/Makefile $(SOURCES)
@@ -195,7 +196,8 @@ else
 
 static_tree := build/obj/$(NGX_NAME)-static-$(VARIANT)
 
-$(static_tree)/objs/Makefile: config Makefile build/.sources $(NGX_MARK)
+$(static_tree)/objs/Makefile: config Makefile build/.sources $(SCRIPTS) \
+		$(NGX_MARK)
 	@$(call configure,$(static_tree),--add-module,$(VARIANT))
 
 $(STATIC): $(static_tree)/objs/Makefile $(SOURCES) FORCE
@@ -224,11 +226,12 @@ build:
 
 # ------------------------------------------------------- what must be there
 
-PACKAGES_BUILD := gcc libc6-dev libjansson-dev libssl-dev zlib1g-dev \
-	libpcre2-dev $(if $(NGX_SRC),,nginx nginx-dev)
+PACKAGES_BUILD := gcc libc6-dev libjansson-dev libssl-dev libhiredis-dev \
+	zlib1g-dev libpcre2-dev $(if $(NGX_SRC),,nginx nginx-dev)
 PACKAGES_RUN := $(PACKAGES_BUILD) openssl curl
 PACKAGES_AGENT := python3 python3-venv
-PACKAGES_TEST := $(PACKAGES_RUN) $(PACKAGES_AGENT) perl valgrind iproute2
+PACKAGES_TEST := $(PACKAGES_RUN) $(PACKAGES_AGENT) perl valgrind iproute2 \
+	redis-server
 PACKAGES_FUZZ := $(PACKAGES_BUILD) clang libclang-rt-14-dev
 
 # true where there is no dpkg: the compiler will say what it misses

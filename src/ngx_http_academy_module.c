@@ -12,6 +12,7 @@
 #include "ngx_http_academy_wire.h"
 #include "ngx_http_academy_variables.h"
 #include "ngx_http_academy_zone.h"
+#include "ngx_http_academy_redis.h"
 
 #if (NGX_HTTP_ACADEMY_DEFER)
 #include "ngx_http_academy_defer.h"
@@ -40,6 +41,10 @@ typedef struct {
 
 static char *ngx_http_academy_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_academy_redis(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_academy_exchange_add(ngx_conf_t *cf, ngx_command_t *cmd,
+    ngx_http_academy_main_conf_t *amcf, ngx_http_academy_exchange_t *exchange);
 static ngx_http_academy_exchange_t *ngx_http_academy_exchange_find(
     ngx_http_academy_main_conf_t *amcf, ngx_str_t *name);
 static char *ngx_http_academy_exchange(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -117,6 +122,13 @@ static ngx_command_t  ngx_http_academy_commands[] = {
     { ngx_string("academy_zone"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_http_academy_zone,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("academy_redis"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_2MORE,
+      ngx_http_academy_redis,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
@@ -382,7 +394,6 @@ ngx_http_academy_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     off_t                          size;
     ngx_str_t                     *value, name, s;
     ngx_http_academy_zone_t       *zone;
-    ngx_http_academy_exchange_t  **exchange;
 
     value = cf->args->elts;
 
@@ -416,20 +427,58 @@ ngx_http_academy_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    exchange = ngx_array_push(&amcf->exchanges);
+    return ngx_http_academy_exchange_add(cf, cmd, amcf, &zone->exchange);
+}
+
+
+static char *
+ngx_http_academy_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_academy_main_conf_t  *amcf = conf;
+
+    char                      *allowed;
+    ngx_http_academy_redis_t  *redis;
+
+    allowed = NULL;
+
+    redis = ngx_http_academy_redis_add(cf, &ngx_http_academy_module, &allowed);
+
+    if (redis == NULL) {
+        return allowed ? ngx_http_academy_allowed(cf, cmd, allowed)
+                       : NGX_CONF_ERROR;
+    }
+
+    return ngx_http_academy_exchange_add(cf, cmd, amcf, &redis->exchange);
+}
+
+
+static char *
+ngx_http_academy_exchange_add(ngx_conf_t *cf, ngx_command_t *cmd,
+    ngx_http_academy_main_conf_t *amcf, ngx_http_academy_exchange_t *exchange)
+{
+    ngx_http_academy_exchange_t  **added;
+
+    if (ngx_http_academy_exchange_find(amcf, &exchange->name)) {
+        return ngx_http_academy_allowed(cf, cmd, "a name that no other "
+                                        "\"academy_zone\" or "
+                                        "\"academy_redis\" has");
+    }
+
+    exchange->expiry = &amcf->expiry;
+
+#if (NGX_HTTP_ACADEMY_DEFER)
+    exchange = ngx_http_academy_defer(cf, exchange);
     if (exchange == NULL) {
         return NGX_CONF_ERROR;
     }
+#endif
 
-    zone->exchange.expiry = &amcf->expiry;
-    *exchange = &zone->exchange;
-
-#if (NGX_HTTP_ACADEMY_DEFER)
-    *exchange = ngx_http_academy_defer(cf, *exchange);
-    if (*exchange == NULL) {
+    added = ngx_array_push(&amcf->exchanges);
+    if (added == NULL) {
         return NGX_CONF_ERROR;
     }
-#endif
+
+    *added = exchange;
 
     return NGX_CONF_OK;
 }
@@ -780,7 +829,8 @@ ngx_http_academy_mount(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
     if (conf->exchange == NULL) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "unknown zone \"%V\" in \"academy_exchange\" directive "
-                      "in %V:%ui, it must be one that \"academy_zone\" names",
+                      "in %V:%ui, it must be one that \"academy_zone\" or "
+                      "\"academy_redis\" names",
                       &conf->name, &conf->file, conf->line);
         return NGX_CONF_ERROR;
     }
@@ -798,6 +848,16 @@ ngx_http_academy_mount(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
                       "in %V:%ui: no mailbox could take such a message",
                       conf->mailbox_bytes, conf->message_size, &conf->file,
                       conf->line);
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->redeliver
+        && conf->exchange->store == &ngx_http_academy_redis_store)
+    {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"academy_redeliver on\" for the exchange in %V:%ui: "
+                      "requests are put back in a zone only, not in redis "
+                      "\"%V\"", &conf->file, conf->line, &conf->name);
         return NGX_CONF_ERROR;
     }
 
@@ -865,8 +925,23 @@ ngx_http_academy_add_variables(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_academy_init(ngx_conf_t *cf)
 {
-    ngx_http_handler_pt        *h;
-    ngx_http_core_main_conf_t  *cmcf;
+    ngx_uint_t                      i;
+    ngx_http_handler_pt            *h;
+    ngx_http_core_loc_conf_t       *clcf;
+    ngx_http_core_main_conf_t      *cmcf;
+    ngx_http_academy_exchange_t   **exchange;
+    ngx_http_academy_main_conf_t   *amcf;
+
+    amcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_academy_module);
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    exchange = amcf->exchanges.elts;
+
+    for (i = 0; i < amcf->exchanges.nelts; i++) {
+        if (exchange[i]->store == &ngx_http_academy_redis_store) {
+            ngx_http_academy_redis_resolve(exchange[i], clcf->resolver);
+        }
+    }
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 

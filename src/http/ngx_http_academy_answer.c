@@ -47,6 +47,8 @@ static ngx_str_t  ngx_http_academy_shared_full =
     ngx_string("The mailbox is shared with 256 groups, the most it may be");
 static ngx_str_t  ngx_http_academy_full =
     ngx_string("Out of memory, nothing was stored");
+static ngx_str_t  ngx_http_academy_away =
+    ngx_string("The exchange's store does not answer, try again");
 static ngx_str_t  ngx_http_academy_owing =
     ngx_string("Too many messages on this connection are unacknowledged");
 
@@ -188,6 +190,9 @@ ngx_http_academy_answer_result(ngx_http_request_t *r,
 
     case NGX_HTTP_ACADEMY_CLOSING:
         return ngx_http_academy_answer_timeout(r);
+
+    case NGX_HTTP_ACADEMY_UNAVAILABLE:
+        return ngx_http_academy_retry(r, &ngx_http_academy_away);
 
     default: /* NGX_HTTP_ACADEMY_FULL */
         return ngx_http_academy_unavailable(r);

@@ -35,6 +35,7 @@
 
 
 typedef struct ngx_http_academy_redis_s         ngx_http_academy_redis_t;
+typedef struct ngx_http_academy_redis_sh_s      ngx_http_academy_redis_sh_t;
 typedef struct ngx_http_academy_redis_link_s    ngx_http_academy_redis_link_t;
 typedef struct ngx_http_academy_redis_wait_s    ngx_http_academy_redis_wait_t;
 typedef struct ngx_http_academy_redis_keeper_s  ngx_http_academy_redis_keeper_t;
@@ -46,12 +47,18 @@ struct ngx_http_academy_redis_s {
     ngx_str_t                           server;     /* as it was written */
     ngx_addr_t                         *addrs;
     ngx_uint_t                          naddrs;
+    ngx_str_t                           host;       /* empty: no name */
+    in_port_t                           port;
+    ngx_resolver_t                     *resolver;   /* NULL: there is none */
     ngx_uint_t                          db;
     ngx_str_t                           user;
     ngx_str_t                           password;
     ngx_str_t                           prefix;
     ngx_msec_t                          connect_timeout;
     ngx_msec_t                          timeout;    /* of a call */
+
+    ngx_shm_zone_t                     *shm_zone;
+    ngx_http_academy_redis_sh_t        *sh;         /* nodes of this nginx */
 
     /* of this process */
     ngx_http_academy_redis_link_t      *link;
@@ -104,6 +111,30 @@ typedef void (*ngx_http_academy_redis_answer_pt)(
     ngx_http_academy_redis_answer_t *answer);
 
 
+/* redis.c */
+
+extern ngx_http_academy_store_t  ngx_http_academy_redis_store;
+
+/*
+ * An exchange as an "academy_redis" directive says; NULL: the reason is logged,
+ * or allowed says what may stand there.
+ */
+ngx_http_academy_redis_t *ngx_http_academy_redis_add(ngx_conf_t *cf, void *tag,
+    char **allowed);
+
+/* by which its name is looked up again when it is connected to again */
+void ngx_http_academy_redis_resolve(ngx_http_academy_exchange_t *exchange,
+    ngx_resolver_t *resolver);
+
+/* the node of a worker of this nginx that is gone: NGX_OK, or NGX_DECLINED */
+ngx_int_t ngx_http_academy_redis_orphan(ngx_http_academy_redis_t *redis,
+    u_char *name);
+
+/* nothing of it is left */
+void ngx_http_academy_redis_forget(ngx_http_academy_redis_t *redis,
+    u_char *name);
+
+
 /* link.c */
 
 /*
@@ -126,6 +157,9 @@ ngx_int_t ngx_http_academy_redis_scan(ngx_http_academy_redis_t *redis,
 /* whether both connections are up, and since when (ms, ngx_current_msec) */
 ngx_uint_t ngx_http_academy_redis_up(ngx_http_academy_redis_t *redis,
     ngx_msec_t *since);
+
+/* nothing tells this worker what happens to keys: nobody can be woken */
+ngx_uint_t ngx_http_academy_redis_deaf(ngx_http_academy_redis_t *redis);
 
 /*
  * Keys whose events this worker is to be told of (without the keyspace's

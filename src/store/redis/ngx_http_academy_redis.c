@@ -1,0 +1,526 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <openssl/rand.h>
+#include "ngx_http_academy_redis_link.h"
+
+
+/*
+ * The store as a whole, and the nodes of this nginx: in a little shared memory
+ * each worker notes what it is called, so that what a dead one had in hand is
+ * returned as soon as another one looks.
+ */
+
+
+#define NGX_HTTP_ACADEMY_REDIS_NODES  256
+
+
+typedef struct {
+    ngx_pid_t                  pid;        /* 0: vacant */
+    u_char                     node[NGX_HTTP_ACADEMY_NODE_LEN];
+} ngx_http_academy_redis_node_t;
+
+
+struct ngx_http_academy_redis_sh_s {
+    ngx_http_academy_redis_node_t  nodes[NGX_HTTP_ACADEMY_REDIS_NODES];
+};
+
+
+static ngx_int_t ngx_http_academy_redis_init_zone(ngx_shm_zone_t *shm_zone,
+    void *data);
+static ngx_int_t ngx_http_academy_redis_set_server(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis);
+static ngx_int_t ngx_http_academy_redis_read_password(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis, ngx_str_t *name);
+static ngx_int_t ngx_http_academy_redis_set_time(ngx_str_t *s,
+    ngx_msec_t *value);
+static void ngx_http_academy_redis_commit(
+    ngx_http_academy_exchange_t *exchange);
+static ngx_int_t ngx_http_academy_redis_init_worker(
+    ngx_http_academy_exchange_t *exchange, ngx_cycle_t *cycle);
+static void ngx_http_academy_redis_exit_worker(
+    ngx_http_academy_exchange_t *exchange, ngx_cycle_t *cycle);
+static void ngx_http_academy_redis_note(ngx_http_academy_redis_t *redis);
+
+
+ngx_http_academy_store_t  ngx_http_academy_redis_store = {
+    ngx_http_academy_redis_create,
+    ngx_http_academy_redis_terminate,
+    ngx_http_academy_redis_status,
+    ngx_http_academy_redis_share,
+    ngx_http_academy_redis_shares,
+    ngx_http_academy_redis_unshare,
+    ngx_http_academy_redis_heartbeat,
+    ngx_http_academy_redis_beat,
+    ngx_http_academy_redis_stats,
+    ngx_http_academy_redis_discover,
+    ngx_http_academy_redis_put,
+    ngx_http_academy_redis_get,
+    ngx_http_academy_redis_cancel,
+    ngx_http_academy_redis_piece,
+    ngx_http_academy_redis_written,
+    ngx_http_academy_redis_settle,
+    ngx_http_academy_redis_give_back,
+    ngx_http_academy_redis_commit,
+    ngx_http_academy_redis_init_worker,
+    ngx_http_academy_redis_exit_worker
+};
+
+
+ngx_http_academy_redis_t *
+ngx_http_academy_redis_add(ngx_conf_t *cf, void *tag, char **allowed)
+{
+    u_char                    *p;
+    ngx_int_t                  n;
+    ngx_str_t                 *value, s, zone;
+    ngx_uint_t                 i;
+    ngx_shm_zone_t            *shm_zone;
+    ngx_http_academy_redis_t  *redis;
+
+    redis = ngx_pcalloc(cf->pool, sizeof(ngx_http_academy_redis_t));
+    if (redis == NULL) {
+        return NULL;
+    }
+
+    redis->connect_timeout = 1000;
+    redis->timeout = 5000;
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        p = (u_char *) ngx_strchr(value[i].data, '=');
+
+        if (p == NULL || p == value[i].data + value[i].len - 1) {
+            goto invalid;
+        }
+
+        s.data = p + 1;
+        s.len = value[i].data + value[i].len - s.data;
+
+        if (ngx_strncmp(value[i].data, "name=", 5) == 0) {
+            redis->exchange.name = s;
+            continue;
+        }
+
+        if (ngx_strncmp(value[i].data, "server=", 7) == 0) {
+            redis->server = s;
+            continue;
+        }
+
+        if (ngx_strncmp(value[i].data, "db=", 3) == 0) {
+            n = ngx_atoi(s.data, s.len);
+
+            if (n == NGX_ERROR || n > 65535) {
+                *allowed = "db= with a number from 0 to 65535";
+                goto failed;
+            }
+
+            redis->db = n;
+            continue;
+        }
+
+        if (ngx_strncmp(value[i].data, "user=", 5) == 0) {
+            redis->user = s;
+            continue;
+        }
+
+        if (ngx_strncmp(value[i].data, "password_file=", 14) == 0) {
+
+            if (ngx_http_academy_redis_read_password(cf, redis, &s)
+                != NGX_OK)
+            {
+                return NULL;
+            }
+
+            continue;
+        }
+
+        if (ngx_strncmp(value[i].data, "prefix=", 7) == 0) {
+            redis->prefix = s;
+            continue;
+        }
+
+        if (ngx_strncmp(value[i].data, "connect_timeout=", 16) == 0) {
+
+            if (ngx_http_academy_redis_set_time(&s, &redis->connect_timeout)
+                != NGX_OK)
+            {
+                *allowed = "connect_timeout= with a time from 1ms to 1h";
+                goto failed;
+            }
+
+            continue;
+        }
+
+        if (ngx_strncmp(value[i].data, "timeout=", 8) == 0) {
+
+            if (ngx_http_academy_redis_set_time(&s, &redis->timeout)
+                != NGX_OK)
+            {
+                *allowed = "timeout= with a time from 1ms to 1h";
+                goto failed;
+            }
+
+            continue;
+        }
+
+        goto invalid;
+    }
+
+    if (redis->exchange.name.len == 0 || redis->server.len == 0) {
+        *allowed = "name= and server=, both";
+        goto failed;
+    }
+
+    if (redis->user.len && redis->password.len == 0) {
+        *allowed = "user= with password_file=";
+        goto failed;
+    }
+
+    if (ngx_http_academy_redis_set_server(cf, redis) != NGX_OK) {
+        return NULL;
+    }
+
+    zone.len = sizeof("academy_redis:") - 1 + redis->exchange.name.len;
+    zone.data = ngx_pnalloc(cf->pool, zone.len);
+    if (zone.data == NULL) {
+        return NULL;
+    }
+
+    ngx_sprintf(zone.data, "academy_redis:%V", &redis->exchange.name);
+
+    shm_zone = ngx_shared_memory_add(cf, &zone, 8 * ngx_pagesize, tag);
+    if (shm_zone == NULL) {
+        return NULL;
+    }
+
+    if (shm_zone->data) {
+        *allowed = "a name= that no other one has";
+        goto failed;
+    }
+
+    shm_zone->init = ngx_http_academy_redis_init_zone;
+    shm_zone->data = redis;
+
+    redis->shm_zone = shm_zone;
+    redis->exchange.store = &ngx_http_academy_redis_store;
+
+    ngx_http_academy_redis_script_init();
+
+    return redis;
+
+invalid:
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\" in "
+                       "\"academy_redis\" directive, allowed are name=, "
+                       "server=, db=, user=, password_file=, prefix=, "
+                       "connect_timeout=, timeout=", &value[i]);
+
+failed:
+
+    return NULL;
+}
+
+
+static ngx_int_t
+ngx_http_academy_redis_set_server(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis)
+{
+    ngx_url_t  u;
+
+    ngx_memzero(&u, sizeof(ngx_url_t));
+
+    u.url = redis->server;
+    u.default_port = 6379;
+
+    if (ngx_parse_url(cf->pool, &u) != NGX_OK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "%s in server \"%V\" of \"academy_redis\" "
+                           "directive, allowed are HOST, HOST:PORT and "
+                           "unix:PATH", u.err ? u.err : "no memory", &u.url);
+        return NGX_ERROR;
+    }
+
+    redis->addrs = u.addrs;
+    redis->naddrs = u.naddrs;
+
+    if (u.family != AF_UNIX) {
+        redis->port = u.port;
+
+        if (ngx_inet_addr(u.host.data, u.host.len) == INADDR_NONE
+            && u.host.data[0] != '[')
+        {
+            redis->host = u.host;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_academy_redis_resolve(ngx_http_academy_exchange_t *exchange,
+    ngx_resolver_t *resolver)
+{
+    ngx_http_academy_redis_t  *redis;
+
+    redis = (ngx_http_academy_redis_t *) exchange;
+
+    /* nginx has one that knows no servers where there is no "resolver" */
+
+    if (resolver && resolver->connections.nelts) {
+        redis->resolver = resolver;
+    }
+}
+
+
+/* the first line of a file, which is never told to anybody */
+
+static ngx_int_t
+ngx_http_academy_redis_read_password(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis, ngx_str_t *name)
+{
+    u_char      buf[1024];
+    ssize_t     n;
+    ngx_fd_t    fd;
+    ngx_str_t   file;
+    u_char     *end;
+
+    file = *name;
+
+    if (ngx_conf_full_name(cf->cycle, &file, 1) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    fd = ngx_open_file(file.data, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
+
+    if (fd == NGX_INVALID_FILE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_open_file_n " password_file \"%V\" failed",
+                           &file);
+        return NGX_ERROR;
+    }
+
+    n = ngx_read_fd(fd, buf, sizeof(buf));
+
+    if (ngx_close_file(fd) == NGX_FILE_ERROR) {
+        ngx_conf_log_error(NGX_LOG_ALERT, cf, ngx_errno,
+                           ngx_close_file_n " \"%V\" failed", &file);
+    }
+
+    if (n == -1) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           ngx_read_fd_n " password_file \"%V\" failed",
+                           &file);
+        return NGX_ERROR;
+    }
+
+    end = ngx_strlchr(buf, buf + n, '\n');
+    end = end ? end : buf + n;
+
+    if (end > buf && end[-1] == '\r') {
+        end--;
+    }
+
+    if (end == buf || (size_t) (end - buf) == sizeof(buf)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the first line of password_file \"%V\" has to "
+                           "hold a password of 1 to %uz bytes", &file,
+                           sizeof(buf) - 1);
+        return NGX_ERROR;
+    }
+
+    redis->password.len = end - buf;
+    redis->password.data = ngx_pnalloc(cf->pool, redis->password.len);
+    if (redis->password.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(redis->password.data, buf, redis->password.len);
+    ngx_explicit_memzero(buf, sizeof(buf));
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_academy_redis_set_time(ngx_str_t *s, ngx_msec_t *value)
+{
+    ngx_int_t  ms;
+
+    ms = ngx_parse_time(s, 0);
+
+    if (ms == NGX_ERROR || ms < 1 || ms > 3600000) {
+        return NGX_ERROR;
+    }
+
+    *value = (ngx_msec_t) ms;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_academy_redis_init_zone(ngx_shm_zone_t *shm_zone, void *data)
+{
+    ngx_http_academy_redis_t *old = data;
+
+    ngx_slab_pool_t              *shpool;
+    ngx_http_academy_redis_t     *redis;
+    ngx_http_academy_redis_sh_t  *sh;
+
+    redis = shm_zone->data;
+    shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
+
+    if (old) {
+        redis->sh = old->sh;
+        return NGX_OK;
+    }
+
+    if (shm_zone->shm.exists) {
+        redis->sh = shpool->data;
+        return NGX_OK;
+    }
+
+    sh = ngx_slab_calloc(shpool, sizeof(ngx_http_academy_redis_sh_t));
+    if (sh == NULL) {
+        return NGX_ERROR;
+    }
+
+    shpool->data = sh;
+    redis->sh = sh;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_academy_redis_commit(ngx_http_academy_exchange_t *exchange)
+{
+    /* what a worker holds of Redis it gets when it starts */
+}
+
+
+static ngx_int_t
+ngx_http_academy_redis_init_worker(ngx_http_academy_exchange_t *exchange,
+    ngx_cycle_t *cycle)
+{
+    u_char                     random[NGX_HTTP_ACADEMY_NODE_LEN / 2];
+    ngx_http_academy_redis_t  *redis;
+
+    redis = (ngx_http_academy_redis_t *) exchange;
+
+    if (RAND_bytes(random, sizeof(random)) != 1) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "RAND_bytes() failed");
+        return NGX_ERROR;
+    }
+
+    ngx_hex_dump(redis->node, random, sizeof(random));
+    redis->seq = 1;
+
+    ngx_http_academy_redis_note(redis);
+
+    if (ngx_http_academy_redis_wait_init(redis) != NGX_OK
+        || ngx_http_academy_redis_keeper_init(redis) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_academy_redis_link_init(redis, cycle);
+}
+
+
+static void
+ngx_http_academy_redis_exit_worker(ngx_http_academy_exchange_t *exchange,
+    ngx_cycle_t *cycle)
+{
+    ngx_http_academy_redis_t  *redis;
+
+    redis = (ngx_http_academy_redis_t *) exchange;
+
+    if (redis->link) {
+        ngx_http_academy_redis_link_exit(redis);
+    }
+}
+
+
+/* without room for it, Redis itself finds out after some seconds */
+
+static void
+ngx_http_academy_redis_note(ngx_http_academy_redis_t *redis)
+{
+    ngx_uint_t                      i;
+    ngx_slab_pool_t                *shpool;
+    ngx_http_academy_redis_node_t  *node;
+
+    shpool = (ngx_slab_pool_t *) redis->shm_zone->shm.addr;
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    for (i = 0; i < NGX_HTTP_ACADEMY_REDIS_NODES; i++) {
+        node = &redis->sh->nodes[i];
+
+        if (node->pid == 0) {
+            ngx_memcpy(node->node, redis->node, NGX_HTTP_ACADEMY_NODE_LEN);
+            ngx_memory_barrier();
+            node->pid = ngx_pid;
+            break;
+        }
+    }
+
+    ngx_shmtx_unlock(&shpool->mutex);
+}
+
+
+ngx_int_t
+ngx_http_academy_redis_orphan(ngx_http_academy_redis_t *redis, u_char *name)
+{
+    ngx_pid_t                       pid;
+    ngx_uint_t                      i;
+    ngx_http_academy_redis_node_t  *node;
+
+    for (i = 0; i < NGX_HTTP_ACADEMY_REDIS_NODES; i++) {
+        node = &redis->sh->nodes[i];
+        pid = node->pid;
+
+        if (pid && pid != ngx_pid && kill(pid, 0) == -1 && ngx_errno == ESRCH)
+        {
+            ngx_memcpy(name, node->node, NGX_HTTP_ACADEMY_NODE_LEN);
+            return NGX_OK;
+        }
+    }
+
+    return NGX_DECLINED;
+}
+
+
+void
+ngx_http_academy_redis_forget(ngx_http_academy_redis_t *redis, u_char *name)
+{
+    ngx_uint_t                      i;
+    ngx_slab_pool_t                *shpool;
+    ngx_http_academy_redis_node_t  *node;
+
+    shpool = (ngx_slab_pool_t *) redis->shm_zone->shm.addr;
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    for (i = 0; i < NGX_HTTP_ACADEMY_REDIS_NODES; i++) {
+        node = &redis->sh->nodes[i];
+
+        if (node->pid
+            && ngx_memcmp(node->node, name, NGX_HTTP_ACADEMY_NODE_LEN) == 0)
+        {
+            node->pid = 0;
+        }
+    }
+
+    ngx_shmtx_unlock(&shpool->mutex);
+}

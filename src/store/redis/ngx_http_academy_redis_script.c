@@ -1,0 +1,252 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_sha1.h>
+#include "ngx_http_academy_redis_link.h"
+#include "ngx_http_academy_scripts.h"
+
+
+/*
+ * Scripts, and what Redis says when they fail.  Their texts are in scripts/,
+ * of which config makes ngx_http_academy_scripts.h.
+ */
+
+
+/* "EVALSHA", its name, how many keys, what all keys begin with */
+
+#define NGX_HTTP_ACADEMY_SCRIPT_ARGS  4
+
+#define NGX_HTTP_ACADEMY_SHA_LEN      40
+
+
+typedef struct {
+    const char                   *error;
+    size_t                        len;
+    ngx_int_t                     rc;
+    ngx_http_academy_result_e     result;
+} ngx_http_academy_redis_error_t;
+
+
+#define ngx_http_academy_redis_error(text, rc, result)                        \
+    { text, sizeof(text) - 1, rc, result }
+
+
+static ngx_str_t  ngx_http_academy_script_texts[NGX_HTTP_ACADEMY_SCRIPTS] = {
+    ngx_string(NGX_HTTP_ACADEMY_LUA_CREATE),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_TERMINATE),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_CLOSE),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_STATUS),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_SHARE),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_UNSHARE),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_SHARES),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_HEARTBEAT),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_BEAT),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_STATS),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_DISCOVER),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_PUT),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_TAKE),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_SETTLE),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_GIVE_BACK),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_LEAVE),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_TICK),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_INDEX),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_REQUESTS)
+};
+
+
+static u_char
+    ngx_http_academy_script_names[NGX_HTTP_ACADEMY_SCRIPTS]
+                                 [NGX_HTTP_ACADEMY_SHA_LEN];
+
+
+/* any other one means that there is something wrong with the command */
+
+static ngx_http_academy_redis_error_t  ngx_http_academy_redis_errors[] = {
+    ngx_http_academy_redis_error("-NOSCRIPT ", NGX_AGAIN,
+                                 NGX_HTTP_ACADEMY_UNAVAILABLE),
+    ngx_http_academy_redis_error("-OOM ", NGX_OK, NGX_HTTP_ACADEMY_FULL),
+    ngx_http_academy_redis_error("-READONLY ", NGX_DECLINED,
+                                 NGX_HTTP_ACADEMY_UNAVAILABLE),
+    ngx_http_academy_redis_error("-LOADING ", NGX_DECLINED,
+                                 NGX_HTTP_ACADEMY_UNAVAILABLE),
+    ngx_http_academy_redis_error("-MASTERDOWN ", NGX_DECLINED,
+                                 NGX_HTTP_ACADEMY_UNAVAILABLE),
+    ngx_http_academy_redis_error("-MISCONF ", NGX_DECLINED,
+                                 NGX_HTTP_ACADEMY_UNAVAILABLE),
+    ngx_http_academy_redis_error("-NOREPLICAS ", NGX_DECLINED,
+                                 NGX_HTTP_ACADEMY_UNAVAILABLE),
+    ngx_http_academy_redis_error("-NOAUTH ", NGX_DECLINED,
+                                 NGX_HTTP_ACADEMY_UNAVAILABLE),
+    { NULL, 0, NGX_OK, NGX_HTTP_ACADEMY_UNAVAILABLE }
+};
+
+
+static ngx_http_academy_redis_error_t *ngx_http_academy_redis_find_error(
+    redisReply *reply);
+
+
+void
+ngx_http_academy_redis_script_init(void)
+{
+    u_char      digest[20];
+    ngx_sha1_t  sha1;
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_HTTP_ACADEMY_SCRIPTS; i++) {
+        ngx_sha1_init(&sha1);
+        ngx_sha1_update(&sha1, ngx_http_academy_script_texts[i].data,
+                        ngx_http_academy_script_texts[i].len);
+        ngx_sha1_final(digest, &sha1);
+
+        ngx_hex_dump(ngx_http_academy_script_names[i], digest, 20);
+    }
+}
+
+
+ngx_str_t *
+ngx_http_academy_redis_script_text(ngx_uint_t script)
+{
+    return &ngx_http_academy_script_texts[script];
+}
+
+
+ngx_int_t
+ngx_http_academy_redis_script_format(ngx_http_academy_redis_command_t *command,
+    ngx_str_t *args, ngx_uint_t n)
+{
+    int           len;
+    size_t       *size, sizes[64];
+    ngx_uint_t    i;
+    const char  **argv, *args_fit[64];
+    u_char       *buf;
+
+    buf = NULL;
+    argv = args_fit;
+    size = sizes;
+
+    if (n + NGX_HTTP_ACADEMY_SCRIPT_ARGS > 64) {
+        buf = ngx_alloc((n + NGX_HTTP_ACADEMY_SCRIPT_ARGS)
+                        * (sizeof(char *) + sizeof(size_t)), ngx_cycle->log);
+        if (buf == NULL) {
+            return NGX_ERROR;
+        }
+
+        argv = (const char **) buf;
+        size = (size_t *) (argv + n + NGX_HTTP_ACADEMY_SCRIPT_ARGS);
+    }
+
+    argv[0] = "EVALSHA";
+    size[0] = sizeof("EVALSHA") - 1;
+    argv[1] = (char *) ngx_http_academy_script_names[command->script];
+    size[1] = NGX_HTTP_ACADEMY_SHA_LEN;
+    argv[2] = "0";
+    size[2] = 1;
+    argv[3] = (char *) command->redis->prefix.data;
+    size[3] = command->redis->prefix.len;
+
+    for (i = 0; i < n; i++) {
+        argv[NGX_HTTP_ACADEMY_SCRIPT_ARGS + i] = (char *) args[i].data;
+        size[NGX_HTTP_ACADEMY_SCRIPT_ARGS + i] = args[i].len;
+    }
+
+    len = redisFormatCommandArgv(&command->text,
+                                 (int) n + NGX_HTTP_ACADEMY_SCRIPT_ARGS, argv,
+                                 size);
+    if (buf) {
+        ngx_free(buf);
+    }
+
+    if (len < 0) {
+        return NGX_ERROR;
+    }
+
+    command->len = (size_t) len;
+
+    return NGX_OK;
+}
+
+
+/* Redis 6 has an error of a command within the text of the script's */
+
+static ngx_http_academy_redis_error_t *
+ngx_http_academy_redis_find_error(redisReply *reply)
+{
+    ngx_http_academy_redis_error_t  *error;
+
+    for (error = ngx_http_academy_redis_errors; error->error; error++) {
+        if (ngx_strncmp(reply->str, error->error + 1, error->len - 1) == 0
+            || ngx_strstr(reply->str, error->error))
+        {
+            break;
+        }
+    }
+
+    return error;
+}
+
+
+ngx_uint_t
+ngx_http_academy_redis_script_away(redisReply *reply)
+{
+    return ngx_http_academy_redis_find_error(reply)->rc == NGX_DECLINED;
+}
+
+
+ngx_int_t
+ngx_http_academy_redis_script_answer(ngx_http_academy_redis_command_t *command,
+    redisReply *reply, ngx_http_academy_redis_answer_t *answer)
+{
+    long long                        code;
+    ngx_http_academy_redis_error_t  *error;
+
+    answer->reply = NULL;
+
+    if (reply->type == REDIS_REPLY_ERROR) {
+        error = ngx_http_academy_redis_find_error(reply);
+        answer->result = error->result;
+
+        if (error->error == NULL) {
+            ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                          "redis \"%V\" refused script %ui: %s",
+                          &command->redis->exchange.name,
+                          (ngx_uint_t) command->script, reply->str);
+        }
+
+        return error->rc;
+    }
+
+    if (command->plain) {
+        answer->result = NGX_HTTP_ACADEMY_OK;
+        answer->reply = reply;
+        return NGX_OK;
+    }
+
+    code = -1;
+
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements
+        && reply->element[0]->type == REDIS_REPLY_INTEGER)
+    {
+        code = reply->element[0]->integer;
+    }
+
+    if (code < 0 || code >= NGX_HTTP_ACADEMY_CLOSING) {
+        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
+                      "redis \"%V\" answered script %ui with something else",
+                      &command->redis->exchange.name,
+                      (ngx_uint_t) command->script);
+
+        answer->result = NGX_HTTP_ACADEMY_UNAVAILABLE;
+        return NGX_OK;
+    }
+
+    answer->result = (ngx_http_academy_result_e) code;
+    answer->reply = reply;
+
+    return NGX_OK;
+}
