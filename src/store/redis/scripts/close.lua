@@ -1,6 +1,6 @@
 -- uses: common_held
 -- ARGV: P uid n grave msgexp
--- Answers up to n open requests of a closed mailbox in its place, 25 at the most,
+-- Answers up to n open requests of a closed mailbox in its place, 25 at most,
 -- and whether there are more.  The texts are those of academy-py 1.0.0, which
 -- 0.5.0 reads.
 
