@@ -74,6 +74,40 @@ class Player(Agent):
         return await Handle(adder).add(a, b)
 
 
+class Peer(Agent):
+    """Calls others, many times, and notes by whom it was called."""
+
+    def __init__(self):
+        super().__init__()
+        self.heard = []
+
+    @action
+    async def answer(self, caller, n):
+        self.heard.append((caller, n))
+        return n + 1
+
+    @action
+    async def call(self, name, others, n, at_once):
+        """Calls each of the others n times; how many answers were right."""
+        calls = [(Handle(other), i) for i in range(n) for other in others]
+        right = 0
+
+        async def caller():
+            nonlocal right
+            while calls:
+                handle, i = calls.pop()
+                answer = await handle.answer(name, i)
+                right += answer == i + 1
+
+        await asyncio.gather(*(caller() for _ in range(at_once)))
+        return right
+
+    @action
+    async def tell(self):
+        """How often it was called, and how often by the same call."""
+        return len(self.heard), len(self.heard) - len(set(self.heard))
+
+
 class Sleeper(Agent):
     """Takes a request in and never answers it."""
 

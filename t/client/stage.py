@@ -32,11 +32,11 @@ def proxy(port, pieces):
 
 
 @contextlib.contextmanager
-def reference(listen_timeout, identity):
+def reference(listen_timeout, identity, redis=None):
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, HERE / "reference.py", str(port), str(listen_timeout),
-         "identity" if identity else "nobody"],
+         "identity" if identity else "nobody", *([str(redis)] * bool(redis))],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         def listens():

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import redis
 
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "client")]
 
 from scripts import Exchange, server  # noqa: E402
 
