@@ -644,6 +644,34 @@ def test_requests_are_answered(x, pair):
     assert x.stats(str(src.uid)) == [OK, 1, 0, 0, 0]
 
 
+def test_an_answer_is_a_message(x, db):
+    """It counts, and expires, as others do."""
+    src, agent = UserId.new(), AgentId.new()
+    x.create(str(src.uid))
+    x.create(str(agent.uid))
+    x.put(str(src.uid), str(src.uid), json="x" * 500, size=1000)
+    ((seq, text),) = x.take(str(src.uid))
+    _, args = request(src, agent)
+    x.put(str(src.uid), str(agent.uid), **args)
+    x.terminate_all(str(agent.uid))
+    (answer,) = x.queue(str(src.uid))
+    assert WEEK - 5 <= db.ttl("queue:" + str(src.uid)) <= WEEK
+    left = 1000 - 500 - len(answer)
+    assert x.put(str(src.uid), str(src.uid), json="x" * (left + 1),
+                 size=1000) == MANY_BYTES
+    assert x.put(str(src.uid), str(src.uid), json="x" * left, size=1000) == OK
+
+    # of those there are already the time is not begun again
+    _, args = request(src, other := AgentId.new())
+    x.create(str(other.uid))
+    x.put(str(src.uid), str(other.uid), **args)
+    db.expire("queue:" + str(src.uid), 100)
+    x.terminate_all(str(other.uid))
+    x.give_back((str(src.uid), seq))
+    assert len(x.queue(str(src.uid))) == 4
+    assert db.ttl("queue:" + str(src.uid)) <= 100
+
+
 def test_the_older_client_reads_it(x):
     """0.5.0's headers have no academy_version, and labels are null."""
     src, agent = UserId.new(), AgentId.new()
@@ -944,6 +972,27 @@ def test_no_expiry(db):
     for key in db.keys():
         assert db.ttl(key) == -1 or key.startswith("academy:seen:") or (
             key == "academy:leader"), key
+
+
+def test_open_requests_for_ever(db):
+    """Their index lives as long as the mailbox, if they themselves do not
+    expire."""
+    x = Exchange(db, messages=0, mailboxes=5000)
+    agent = new()
+    x.create(agent)
+    x.put(agent, agent)
+    key = "academy:requests:" + agent
+    assert db.ttl(key) > 4990
+    for name in key, "active:" + agent:
+        db.expire(name, 100)
+    db.delete("heartbeat:" + agent)
+    x.take(agent)
+    assert db.ttl(key) > 4990
+    assert db.ttl("queue:" + agent) < 0
+    db.persist(key)
+    db.expire("active:" + agent, 100)
+    x.beat(agent)
+    assert db.ttl("active:" + agent) > 4990
 
 
 def test_what_is_used_stays(x, db, pair):

@@ -25,22 +25,32 @@ IDENTITY = """
 
 
 @contextlib.contextmanager
+def redis_server():
+    """Yields its port and its socket."""
+    port = free_port()
+    with server("--port", str(port), "--bind", "127.0.0.1") as socket:
+        yield port, socket
+
+
+def nginx_on(nginx, port, identity=False, http="", **pieces):
+    return nginx(
+        exchange=False, location="academy_exchange exchange;",
+        http=NGINX % port + IDENTITY * identity + http,
+        **pieces | {"main": f"load_module {MODULE};" + pieces.get("main", "")})
+
+
+@contextlib.contextmanager
 def three(nginx, identity=False, workers=2):
     """Yields their names and base URLs, and Redis's socket."""
-    port = free_port()
     with contextlib.ExitStack() as stack:
-        socket = stack.enter_context(
-            server("--port", str(port), "--bind", "127.0.0.1"))
+        port, socket = stack.enter_context(redis_server())
         urls = {}
         for name in "one", "two":
             if REFERENCE:
                 urls[name] = "http://127.0.0.1:%d" % stack.enter_context(
                     reference(60, identity, port))
                 continue
-            urls[name] = nginx(
-                exchange=False, main=f"load_module {MODULE};", workers=workers,
-                http=NGINX % port + IDENTITY * identity,
-                location="academy_exchange exchange;").url
+            urls[name] = nginx_on(nginx, port, identity, workers=workers).url
         urls["python"] = "http://127.0.0.1:%d" % stack.enter_context(
             reference(60, identity, port))
         yield urls, socket
