@@ -12,6 +12,7 @@ sys.path[:0] = [str(HERE / "lib"), str(HERE / "auth")]
 sys.path.append(str(HERE / "workers"))
 
 from academy_nginx import PATIENCE, Nginx  # noqa: E402
+from academy_redis import STORE  # noqa: E402
 from provider import Provider  # noqa: E402
 
 # A proxy of the machine's has no place between two processes on loopback.
@@ -21,6 +22,8 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 def pytest_configure(config):
     config.addinivalue_line(
         "markers", "nginx_only: what the Python reference cannot be asked")
+    config.addinivalue_line(
+        "markers", "zone_only(reason): what is not so where the store is Redis")
 
 
 def pytest_collection_modifyitems(items):
@@ -28,6 +31,8 @@ def pytest_collection_modifyitems(items):
         if item.path.parent.name in ("auth", "client", "workers", "faults",
                                      "redis"):
             item.add_marker(pytest.mark.timeout(120 * PATIENCE))
+        if STORE == "redis" and (mark := item.get_closest_marker("zone_only")):
+            item.add_marker(pytest.mark.skip(reason=mark.args[0]))
 
 
 @pytest.fixture

@@ -33,6 +33,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from academy_redis import STORE, directive
+
 ROOT = Path(__file__).resolve().parents[2]
 
 MODULE = os.environ.get(
@@ -147,7 +149,7 @@ class Nginx:
             port=self.port, prefix=prefix, servers=servers, http=http,
             main=main, server=server, listen=listen, location=location,
             load=f"load_module {MODULE};" if exchange and MODULE else "",
-            zone=f"academy_zone zone=exchange:{zone};" if exchange else "",
+            zone=directive("exchange", zone) if exchange else "",
         )
         if exchange:
             self._pieces["location"] = "academy_exchange exchange; " + location
@@ -225,7 +227,8 @@ class Nginx:
     def change(self, **pieces: str) -> None:
         """Writes the configuration again with some pieces changed."""
         if "zone" in pieces:
-            pieces["zone"] = f"academy_zone zone=exchange:{pieces['zone']};"
+            pieces["zone"] = (self._pieces["zone"] if STORE == "redis"
+                              else directive("exchange", pieces["zone"]))
         self._pieces.update(pieces)
         self._write(CONFIG.format(**self._pieces))
 

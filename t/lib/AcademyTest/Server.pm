@@ -15,6 +15,8 @@ use IO::Socket::INET;
 use POSIX qw(WNOHANG);
 use Time::HiRes qw(sleep time);
 
+use AcademyTest::Redis;
+
 
 my $addr = '127.0.0.1';
 my $valgrind = $ENV{TEST_NGINX_USE_VALGRIND} || '';
@@ -175,6 +177,8 @@ END
 
     my %part = map { $_ => expand($self->{$_}) }
                qw(main_config http_config config);
+
+    $part{http_config} = AcademyTest::Redis::stored($part{http_config});
 
     spew("$root/conf/nginx.conf", <<"END");
 ${user}worker_processes $self->{workers};

@@ -14,6 +14,8 @@ package AcademyTest::Spec;
 use strict;
 use warnings;
 
+use AcademyTest::Redis;
+
 my %filters = (
     norm   => sub { map { s/\r\n?/\n/gr } @_ },
     trim   => sub { map { s/\A(?:[ \t]*\n)+//r =~ s/(?<=\n)\s+\z//r } @_ },
@@ -68,7 +70,12 @@ sub blocks_of {
         }
     }
 
-    return grep { !$_->has('SKIP') } chosen(@blocks);
+    # what is about a zone's memory, or about what Redis does not know
+
+    return grep {
+        !$_->has('SKIP')
+            && !(AcademyTest::Redis::wanted() && $_->has('zone_only'))
+    } chosen(@blocks);
 }
 
 
