@@ -465,10 +465,10 @@ install: $(SO)
 
 ifeq ($(NGX_SRC),)
 LANE_1 := check fuzz poison prove prove-asan prove-defer prove-valgrind client
-LANE_2 := workers workers-asan auth auth-asan faults
+LANE_2 := workers workers-asan auth auth-asan faults redis
 else
 LANE_1 := check prove prove-static client
-LANE_2 := workers auth
+LANE_2 := workers auth redis
 endif
 
 STEPS := $(LANE_1) $(LANE_2)
@@ -501,6 +501,8 @@ run_workers = $(PYTEST) t/workers
 run_workers-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) t/workers
 run_auth = $(PYTEST) -n 4 t/auth
 run_auth-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) -n 4 t/auth
+
+run_redis = $(PYTEST) t/redis
 
 run_faults = ACADEMY_MODULE=$(abspath $(call so,faults)) $(PYTEST) t/faults
 
@@ -589,7 +591,7 @@ check-style:
 
 # The figures of "What was accepted is delivered": the full counts of what
 # `make test` has less of.  Each ends by itself, some after minutes.
-.PHONY: deaf kills reloads soak
+.PHONY: deaf kills reloads soak together
 LONG_DEPS := build/.deps-test build/venv/.done
 
 deaf: $(LONG_DEPS)
@@ -606,6 +608,10 @@ reloads: $(LONG_DEPS)
 	@$(MAKE) --no-print-directory $(SO)
 	ACADEMY_RELOADS=200 ACADEMY_UPGRADES=20 \
 		$(PYTEST) t/client/test_upheaval.py -k 'reloads or upgrades'
+
+together: $(LONG_DEPS)
+	@$(MAKE) --no-print-directory $(SO)
+	ACADEMY_TOGETHER=10000 $(PYTEST) t/redis/test_together.py
 
 # SECONDS is bash's own, and counts: make's variable has to be named
 soak: $(LONG_DEPS)
@@ -642,6 +648,8 @@ make bench        rates and latencies: build/bench.md, build/bench.svg
 make deaf         10,000 messages, 500 listeners that die deaf, of each kind
 make kills        300 workers killed under load
 make reloads      200 reloads and 20 upgrades of the binary, with real agents
+make together     10,000 calls between agents on two nginx and a Python
+                  exchange that share a Redis
 make soak         all of it at once for an hour; SECONDS=N for another time
 make install      copy the module to nginx's modules (DESTDIR=DIR before it)
 make deps         only install what a build needs, with apt-get
