@@ -87,6 +87,7 @@ def test_create_is_new(x, db):
 def test_limit_of_mailboxes(x, db):
     mine = [new() for _ in range(3)]
     assert [x.create(uid, limit=3) for uid in mine] == [OK] * 3
+    assert db.ttl("academy:owned:alice") > YEAR - 100
     assert x.create(new(), limit=3) == MANY_MAILBOXES
     assert x.create(new(), client="bob", limit=3) == OK
     assert x.create(mine[0], limit=3) == OK
@@ -599,7 +600,9 @@ def test_terminate(x, db, pair):
     x.put(user, user, messages=9)
     x.put(user, agent, messages=9)
     x.share(agent, "group")
+    db.expire("academy:owned:alice", 100)
     assert x.terminate(agent, client="bob", groups="group") == [OK, 1]
+    assert db.ttl("academy:owned:alice") > YEAR - 100
     assert x.status(agent) == TERMINATED
     assert db.get("active:" + agent) == "TERMINATED"
     assert db.get("owner:" + agent) == "alice_"

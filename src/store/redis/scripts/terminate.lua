@@ -21,6 +21,10 @@ set(P .. 'active:' .. uid, 'TERMINATED', grave)
 expire(P .. 'owner:' .. uid, grave)
 expire(P .. 'share:' .. uid, grave)
 
+if v[2] then
+    expire(P .. 'academy:owned:' .. string.sub(v[2], 1, -2), grave)
+end
+
 if v[3] then
     strike(uid, v[3])
     call('DEL', P .. 'agent:' .. uid)
