@@ -198,14 +198,6 @@ void ngx_http_academy_redis_keeper_up(ngx_http_academy_redis_t *redis);
 void ngx_http_academy_redis_keeper_down(ngx_http_academy_redis_t *redis);
 
 
-/*
- * redis.c: takes from what this nginx remembers of its workers a node whose
- * process is gone: NGX_OK with its name, or NGX_DECLINED if there is none.
- */
-ngx_int_t ngx_http_academy_redis_orphan(ngx_http_academy_redis_t *redis,
-    u_char node[NGX_HTTP_ACADEMY_NODE_LEN]);
-
-
 /* message.c: a lease as a delivery's message */
 
 typedef struct {

@@ -1563,16 +1563,17 @@ ngx_http_academy_redis_left(ngx_http_academy_redis_t *redis, void *data,
 static ngx_int_t
 ngx_http_academy_redis_leave(ngx_http_academy_redis_t *redis, ngx_uint_t *left)
 {
-    ngx_int_t   rc;
-    ngx_str_t   args[2];
+    ngx_int_t  rc;
+    ngx_str_t  args[3];
 
     args[0].data = redis->node;
     args[0].len = NGX_HTTP_ACADEMY_NODE_LEN;
     ngx_str_set(&args[1], NGX_HTTP_ACADEMY_REDIS_LEASES);
+    ngx_str_set(&args[2], "0");
 
     redis->link->exiting = 0;
     rc = ngx_http_academy_redis_run(redis, NGX_HTTP_ACADEMY_SCRIPT_LEAVE, args,
-                                    2, ngx_http_academy_redis_left, left);
+                                    3, ngx_http_academy_redis_left, left);
     redis->link->exiting = 1;
 
     return rc;
