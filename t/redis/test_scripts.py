@@ -840,6 +840,17 @@ def test_index(x, db):
     x.index(*uids[:40])
     assert x.discover("m.Base") == sorted(uids)
     assert x.index(new(), new()) == [OK, 2]
+    assert db.ttl("academy:owned:alice") > YEAR - 100
+
+    # what is left of one that is gone makes it no mailbox
+    gone = new()
+    db.set("owner:" + gone, "alice_")
+    db.set("agent:" + gone, MRO)
+    db.zadd("academy:requests:" + gone, {new(): 2e9})
+    assert x.index(gone) == [OK, 1]
+    assert db.zscore("academy:owned:alice", gone) is None
+    assert db.zscore("academy:class:m.Base", gone) is None
+    assert db.exists("academy:closing") == 0
 
 
 def test_index_of_one_that_ended(x, db, pair):
