@@ -344,6 +344,7 @@ def test_put(x, db, pair):
     assert db.get(f"request:{agent}:{tag}") == "{1}"
     assert db.zrange("academy:requests:" + agent, 0, -1) == [tag]
     assert db.get("outgoing:" + user) == "1"
+    assert db.ttl("outgoing:" + user) > YEAR - 100
 
     # the same tag again stands for the later request
     assert x.put(user, agent, tag, header="{2}", json="two") == OK
@@ -547,6 +548,7 @@ def test_take_after_a_revival(x, db, pair):
     x.put(user, agent, json="one")
     assert x.queue(agent) == ["<CLOSED>", "one"]
     assert x.take(agent) == [(1, "one")]
+    assert db.lrange(f"academy:lease:{x.node}:1", 0, -1) == ["one"]
     assert db.keys("academy:lease:*") == [f"academy:lease:{x.node}:1"]
 
 
@@ -600,9 +602,11 @@ def test_terminate(x, db, pair):
     x.put(user, user, messages=9)
     x.put(user, agent, messages=9)
     x.share(agent, "group")
-    db.expire("academy:owned:alice", 100)
+    kept = "academy:owned:alice", "owner:" + agent, "share:" + agent
+    for key in kept:
+        db.expire(key, 100)
     assert x.terminate(agent, client="bob", groups="group") == [OK, 1]
-    assert db.ttl("academy:owned:alice") > YEAR - 100
+    assert all(db.ttl(key) > YEAR - 100 for key in kept)
     assert x.status(agent) == TERMINATED
     assert db.get("active:" + agent) == "TERMINATED"
     assert db.get("owner:" + agent) == "alice_"
@@ -887,6 +891,7 @@ def test_requests(x, db, pair):
         _, n = x.requests(*rest)
         rest = rest[n:]
     assert x.stats(agent) == [OK, 0, 0, 130, 0]
+    assert db.ttl("academy:requests:" + agent) > WEEK - 100
     low, high = (db.zrange("academy:requests:" + agent, i, i, withscores=True)
                  for i in (0, -1))
     assert abs(low[0][1] - time.time() - 1000) < 10
@@ -997,6 +1002,7 @@ def test_open_requests_for_ever(db):
     x.put(agent, agent)
     key = "academy:requests:" + agent
     assert db.ttl(key) > 4990
+    assert db.zrange(key, 0, -1, withscores=True)[0][1] == float("inf")
     for name in key, "active:" + agent:
         db.expire(name, 100)
     db.delete("heartbeat:" + agent)
@@ -1007,6 +1013,8 @@ def test_open_requests_for_ever(db):
     db.expire("active:" + agent, 100)
     x.beat(agent)
     assert db.ttl("active:" + agent) > 4990
+    x.terminate(agent)
+    assert db.ttl("queue:" + agent) > 4990
 
 
 def test_what_is_used_stays(x, db, pair):
@@ -1053,6 +1061,7 @@ def test_without_memory(x, db, pair):
     x.put(user, agent, known, dedupe=60000)
     for _ in range(40):
         x.put(user, agent, json="x" * 1000, messages=99, size=10**6)
+    db.delete("heartbeat:" + user)
     before = sorted(db.keys())
     db.config_set("maxmemory", 1)
     try:
