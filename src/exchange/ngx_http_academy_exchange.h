@@ -155,7 +155,7 @@ struct ngx_http_academy_call_s {
     ngx_queue_t                        queue;
     ngx_queue_t                        peers;
     void                              *place;
-    unsigned                           state:2;
+    unsigned                           state:3;
     unsigned                           leads:1;
 };
 

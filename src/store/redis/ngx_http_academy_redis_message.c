@@ -1,0 +1,572 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include "ngx_http_academy_redis_call.h"
+
+
+/*
+ * Messages, and the leases of those that were taken.
+ *
+ * What is settled or given back within one turn of the event loop goes to
+ * Redis together.  It is kept until Redis has done it: a settled message is
+ * not to come back, and one that was given back is not to be lost, whatever
+ * happens to the connection.  To do either of them twice does no harm.
+ */
+
+
+/* leases of a command at the most, and bytes of messages that go back */
+
+#define NGX_HTTP_ACADEMY_REDIS_BATCH   40
+#define NGX_HTTP_ACADEMY_REDIS_BYTES   131072
+
+/* a longer name of an entity is null in what is kept of a request */
+
+#define NGX_HTTP_ACADEMY_REDIS_NAME    255
+
+/* fixed text, two ids with names, a tag, a label */
+
+#define NGX_HTTP_ACADEMY_REDIS_HEADER  (512                                   \
+                                        + 4 * NGX_HTTP_ACADEMY_UUID_LEN       \
+                                        + 2 * NGX_HTTP_ACADEMY_REDIS_NAME)
+
+
+typedef struct {
+    ngx_queue_t                 leases;
+    ngx_queue_t                *origin;
+} ngx_http_academy_redis_batch_t;
+
+
+static size_t ngx_http_academy_redis_limit(size_t limit);
+static void ngx_http_academy_redis_header(ngx_http_academy_envelope_t *env,
+    u_char *buf, ngx_str_t *header);
+static u_char *ngx_http_academy_redis_print_entity(u_char *p,
+    ngx_http_academy_entity_t *entity);
+static void ngx_http_academy_redis_gather(ngx_http_academy_redis_t *redis,
+    ngx_queue_t *queue, ngx_http_academy_redis_lease_t *lease);
+static void ngx_http_academy_redis_gather_handler(ngx_event_t *ev);
+static void ngx_http_academy_redis_sort(ngx_queue_t *leases);
+static int ngx_libc_cdecl ngx_http_academy_redis_newer(const void *one,
+    const void *two);
+static ngx_int_t ngx_http_academy_redis_send(ngx_http_academy_redis_t *redis,
+    ngx_queue_t *leases, ngx_http_academy_redis_script_e script);
+static ngx_uint_t ngx_http_academy_redis_fill(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_batch_t *batch,
+    ngx_http_academy_redis_script_e script, ngx_str_t *args);
+static void ngx_http_academy_redis_sent_handler(
+    ngx_http_academy_redis_t *redis, void *data,
+    ngx_http_academy_redis_answer_t *answer);
+
+
+ngx_int_t
+ngx_http_academy_redis_put(ngx_http_academy_call_t *call)
+{
+    u_char                          buf[NGX_HTTP_ACADEMY_REDIS_HEADER];
+    ngx_str_t                       header;
+    ngx_http_academy_expiry_t      *expiry;
+    ngx_http_academy_limits_t      *limits;
+    ngx_http_academy_envelope_t    *env;
+    ngx_http_academy_redis_args_t   args;
+
+    env = call->in.envelope;
+    limits = call->limits;
+    expiry = call->exchange->expiry;
+
+    args.n = 0;
+
+    if (ngx_http_academy_redis_arg_caller(&args, call->caller) != NGX_OK) {
+        call->result = NGX_HTTP_ACADEMY_FULL;
+        call->done(call);
+        return NGX_DONE;
+    }
+
+    ngx_http_academy_redis_header(env, buf, &header);
+
+    ngx_http_academy_redis_arg_number(&args, call->verify_source);
+    ngx_http_academy_redis_arg_uid(&args, env->src.id.uid);
+    ngx_http_academy_redis_arg_uid(&args, env->dest.id.uid);
+    ngx_http_academy_redis_arg_uid(&args, env->tag);
+
+    if (env->request) {
+        ngx_http_academy_redis_arg_data(&args, (u_char *) "request",
+                                        sizeof("request") - 1);
+    } else {
+        ngx_http_academy_redis_arg_data(&args, (u_char *) "response",
+                                        sizeof("response") - 1);
+    }
+
+    ngx_http_academy_redis_arg_str(&args, &header);
+    ngx_http_academy_redis_arg_str(&args, &env->json);
+    ngx_http_academy_redis_arg_number(&args, call->deduplicate);
+    ngx_http_academy_redis_arg_number(&args,
+                              ngx_http_academy_redis_limit(limits->messages));
+    ngx_http_academy_redis_arg_number(&args,
+                              ngx_http_academy_redis_limit(limits->bytes));
+    ngx_http_academy_redis_arg_number(&args, expiry->messages);
+    ngx_http_academy_redis_arg_number(&args, expiry->mailboxes);
+
+    return ngx_http_academy_redis_start(call, NGX_HTTP_ACADEMY_SCRIPT_PUT,
+                                        &args);
+}
+
+
+static size_t
+ngx_http_academy_redis_limit(size_t limit)
+{
+    return (limit == NGX_HTTP_ACADEMY_NO_LIMIT) ? 0 : limit;
+}
+
+
+/* of a request, as Python's Header reads it; a response leaves nothing */
+
+static void
+ngx_http_academy_redis_header(ngx_http_academy_envelope_t *env, u_char *buf,
+    ngx_str_t *header)
+{
+    u_char  *p;
+
+    header->len = 0;
+    header->data = buf;
+
+    if (!env->request) {
+        return;
+    }
+
+    p = ngx_cpymem(buf, "{\"src\":", sizeof("{\"src\":") - 1);
+    p = ngx_http_academy_redis_print_entity(p, &env->src);
+
+    p = ngx_cpymem(p, ",\"dest\":", sizeof(",\"dest\":") - 1);
+    p = ngx_http_academy_redis_print_entity(p, &env->dest);
+
+    p = ngx_cpymem(p, ",\"tag\":\"", sizeof(",\"tag\":\"") - 1);
+    p = ngx_http_academy_uuid_print(p, env->tag);
+
+    p = ngx_cpymem(p, "\",\"label\":", sizeof("\",\"label\":") - 1);
+
+    if (env->labeled) {
+        *p++ = '"';
+        p = ngx_http_academy_uuid_print(p, env->label);
+        *p++ = '"';
+
+    } else {
+        p = ngx_cpymem(p, "null", sizeof("null") - 1);
+    }
+
+    p = ngx_cpymem(p, ",\"kind\":\"request\",\"protocol_version\":\"1.1\","
+                      "\"academy_version\":\"1.0.0\"}",
+                   sizeof(",\"kind\":\"request\",\"protocol_version\":\"1.1\","
+                      "\"academy_version\":\"1.0.0\"}") - 1);
+
+    header->len = p - buf;
+}
+
+
+static u_char *
+ngx_http_academy_redis_print_entity(u_char *p,
+    ngx_http_academy_entity_t *entity)
+{
+    ngx_str_t  *name;
+
+    name = &entity->name;
+
+    p = ngx_cpymem(p, "{\"uid\":\"", sizeof("{\"uid\":\"") - 1);
+    p = ngx_http_academy_uuid_print(p, entity->id.uid);
+    p = ngx_cpymem(p, "\",\"name\":", sizeof("\",\"name\":") - 1);
+
+    if (name->len && name->len <= NGX_HTTP_ACADEMY_REDIS_NAME) {
+        p = ngx_cpymem(p, name->data, name->len);
+
+    } else {
+        p = ngx_cpymem(p, "null", sizeof("null") - 1);
+    }
+
+    if (entity->id.role == NGX_HTTP_ACADEMY_USER) {
+        return ngx_cpymem(p, ",\"role\":\"user\"}",
+                          sizeof(",\"role\":\"user\"}") - 1);
+    }
+
+    return ngx_cpymem(p, ",\"role\":\"agent\"}",
+                      sizeof(",\"role\":\"agent\"}") - 1);
+}
+
+
+/* a message came in one piece */
+
+ngx_int_t
+ngx_http_academy_redis_piece(ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery, ngx_str_t *piece)
+{
+    ngx_http_academy_redis_lease_t  *lease;
+
+    lease = delivery->next;
+
+    if (lease == NULL) {
+        return NGX_DONE;
+    }
+
+    delivery->next = NULL;
+
+    piece->len = lease->size;
+    piece->data = lease->json;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_academy_redis_written(ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery, ngx_uint_t n, ngx_uint_t written)
+{
+    /* void */
+}
+
+
+void
+ngx_http_academy_redis_settle(ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery, ngx_uint_t n)
+{
+    ngx_uint_t                 i;
+    ngx_http_academy_redis_t  *redis;
+
+    redis = ngx_http_academy_redis_of(exchange);
+
+    for (i = 0; i < n; i++) {
+        ngx_http_academy_redis_gather(redis, &redis->wait->gather.settled,
+                                      delivery[i].message);
+    }
+}
+
+
+void
+ngx_http_academy_redis_give_back(ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery, ngx_uint_t n)
+{
+    ngx_uint_t                 i;
+    ngx_http_academy_redis_t  *redis;
+
+    redis = ngx_http_academy_redis_of(exchange);
+
+    for (i = 0; i < n; i++) {
+        ngx_http_academy_redis_return(redis, delivery[i].message);
+    }
+}
+
+
+void
+ngx_http_academy_redis_return(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_lease_t *lease)
+{
+    ngx_http_academy_redis_gather(redis, &redis->wait->gather.returned, lease);
+}
+
+
+static void
+ngx_http_academy_redis_gather(ngx_http_academy_redis_t *redis,
+    ngx_queue_t *queue, ngx_http_academy_redis_lease_t *lease)
+{
+    if (lease->json) {
+        ngx_http_academy_redis_free(lease->json);
+        lease->json = NULL;
+    }
+
+    ngx_queue_insert_tail(queue, &lease->queue);
+
+    ngx_post_event(&redis->wait->gather.event, &ngx_posted_events);
+}
+
+
+void
+ngx_http_academy_redis_gather_init(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_gather_t *gather)
+{
+    ngx_queue_init(&gather->settled);
+    ngx_queue_init(&gather->returned);
+
+    gather->event.handler = ngx_http_academy_redis_gather_handler;
+    gather->event.data = redis;
+    gather->event.log = ngx_cycle->log;
+}
+
+
+static void
+ngx_http_academy_redis_gather_handler(ngx_event_t *ev)
+{
+    ngx_http_academy_redis_t *redis = ev->data;
+
+    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, ev->log, 0, "academy redis gather");
+
+    /* as long as Redis does nothing, once a second will do */
+
+    if (!redis->wait->gather.stalled) {
+        ngx_http_academy_redis_flush(redis);
+    }
+}
+
+
+void
+ngx_http_academy_redis_gather_again(ngx_http_academy_redis_t *redis)
+{
+    ngx_http_academy_redis_gather_t  *gather;
+
+    gather = &redis->wait->gather;
+
+    if (gather->stalled) {
+        gather->stalled = 0;
+        ngx_http_academy_redis_flush(redis);
+    }
+}
+
+
+void
+ngx_http_academy_redis_flush(ngx_http_academy_redis_t *redis)
+{
+    ngx_http_academy_redis_gather_t  *gather;
+
+    if (redis->wait == NULL) {
+        return;
+    }
+
+    gather = &redis->wait->gather;
+
+    if (gather->event.posted) {
+        ngx_delete_posted_event(&gather->event);
+    }
+
+    while (!ngx_queue_empty(&gather->settled)) {
+        if (ngx_http_academy_redis_send(redis, &gather->settled,
+                                        NGX_HTTP_ACADEMY_SCRIPT_SETTLE)
+            != NGX_OK)
+        {
+            gather->stalled = 1;
+            break;
+        }
+    }
+
+    ngx_http_academy_redis_flush_returned(redis);
+}
+
+
+void
+ngx_http_academy_redis_flush_returned(ngx_http_academy_redis_t *redis)
+{
+    ngx_http_academy_redis_gather_t  *gather;
+
+    gather = &redis->wait->gather;
+
+    if (ngx_queue_empty(&gather->returned)) {
+        return;
+    }
+
+    ngx_http_academy_redis_sort(&gather->returned);
+
+    while (!ngx_queue_empty(&gather->returned)) {
+        if (ngx_http_academy_redis_send(redis, &gather->returned,
+                                        NGX_HTTP_ACADEMY_SCRIPT_GIVE_BACK)
+            != NGX_OK)
+        {
+            gather->stalled = 1;
+            break;
+        }
+    }
+}
+
+
+/* the newest first: the head of a mailbox is where the oldest goes last */
+
+static void
+ngx_http_academy_redis_sort(ngx_queue_t *leases)
+{
+    ngx_uint_t                        i, n;
+    ngx_queue_t                      *q;
+    ngx_http_academy_redis_lease_t  **all;
+
+    n = 0;
+
+    for (q = ngx_queue_head(leases);
+         q != ngx_queue_sentinel(leases);
+         q = ngx_queue_next(q))
+    {
+        n++;
+    }
+
+    if (n == 1) {
+        return;
+    }
+
+    all = ngx_alloc(n * sizeof(ngx_http_academy_redis_lease_t *),
+                    ngx_cycle->log);
+    if (all == NULL) {
+        return;
+    }
+
+    for (i = 0; i < n; i++) {
+        q = ngx_queue_head(leases);
+        ngx_queue_remove(q);
+        all[i] = ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue);
+    }
+
+    ngx_qsort(all, n, sizeof(ngx_http_academy_redis_lease_t *),
+              ngx_http_academy_redis_newer);
+
+    for (i = 0; i < n; i++) {
+        ngx_queue_insert_tail(leases, &all[i]->queue);
+    }
+
+    ngx_free(all);
+}
+
+
+static int ngx_libc_cdecl
+ngx_http_academy_redis_newer(const void *one, const void *two)
+{
+    ngx_http_academy_redis_lease_t  *a, *b;
+
+    a = *(ngx_http_academy_redis_lease_t **) one;
+    b = *(ngx_http_academy_redis_lease_t **) two;
+
+    if (a->seq == b->seq) {
+        return 0;
+    }
+
+    return (a->seq > b->seq) ? -1 : 1;
+}
+
+
+/* sends the first ones of a queue */
+
+static ngx_int_t
+ngx_http_academy_redis_send(ngx_http_academy_redis_t *redis,
+    ngx_queue_t *leases, ngx_http_academy_redis_script_e script)
+{
+    size_t                           size;
+    ngx_str_t                        args[1 + 3 * NGX_HTTP_ACADEMY_REDIS_BATCH];
+    ngx_uint_t                       n;
+    ngx_queue_t                     *q;
+    ngx_http_academy_redis_batch_t  *batch;
+    ngx_http_academy_redis_lease_t  *lease;
+
+    batch = ngx_alloc(sizeof(ngx_http_academy_redis_batch_t), ngx_cycle->log);
+    if (batch == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_queue_init(&batch->leases);
+    batch->origin = leases;
+
+    size = 0;
+
+    for (n = 0; n < NGX_HTTP_ACADEMY_REDIS_BATCH; n++) {
+
+        if (ngx_queue_empty(leases)) {
+            break;
+        }
+
+        q = ngx_queue_head(leases);
+        lease = ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue);
+
+        if (script == NGX_HTTP_ACADEMY_SCRIPT_GIVE_BACK
+            && n && size + lease->size > NGX_HTTP_ACADEMY_REDIS_BYTES)
+        {
+            break;
+        }
+
+        size += lease->size;
+
+        ngx_queue_remove(q);
+        ngx_queue_insert_tail(&batch->leases, q);
+    }
+
+    n = ngx_http_academy_redis_fill(redis, batch, script, args);
+
+    if (ngx_http_academy_redis_run(redis, script, args, n,
+                                   ngx_http_academy_redis_sent_handler, batch)
+        != NGX_OK)
+    {
+        ngx_queue_add(leases, &batch->leases);
+        ngx_free(batch);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_academy_redis_fill(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_batch_t *batch,
+    ngx_http_academy_redis_script_e script, ngx_str_t *args)
+{
+    u_char                          *p;
+    ngx_uint_t                       n;
+    ngx_queue_t                     *q;
+    ngx_http_academy_redis_lease_t  *lease;
+
+    static u_char                    text[NGX_HTTP_ACADEMY_REDIS_BATCH
+                                          * (NGX_HTTP_ACADEMY_UUID_LEN
+                                             + 2 * NGX_INT64_LEN)];
+
+    args[0].data = redis->node;
+    args[0].len = NGX_HTTP_ACADEMY_NODE_LEN;
+
+    n = 1;
+    p = text;
+
+    for (q = ngx_queue_head(&batch->leases);
+         q != ngx_queue_sentinel(&batch->leases);
+         q = ngx_queue_next(q))
+    {
+        lease = ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue);
+
+        args[n].data = p;
+        p = ngx_http_academy_uuid_print(p, lease->uid);
+        args[n].len = p - args[n].data;
+        n++;
+
+        args[n].data = p;
+        p = ngx_sprintf(p, "%uL", lease->seq);
+        args[n].len = p - args[n].data;
+        n++;
+
+        if (script == NGX_HTTP_ACADEMY_SCRIPT_SETTLE) {
+            args[n].data = p;
+            p = ngx_sprintf(p, "%uz", lease->size);
+            args[n].len = p - args[n].data;
+            n++;
+        }
+    }
+
+    return n;
+}
+
+
+static void
+ngx_http_academy_redis_sent_handler(ngx_http_academy_redis_t *redis,
+    void *data, ngx_http_academy_redis_answer_t *answer)
+{
+    ngx_http_academy_redis_batch_t *batch = data;
+
+    ngx_queue_t                     *q;
+    ngx_http_academy_redis_lease_t  *lease;
+
+    if (answer->result != NGX_HTTP_ACADEMY_OK) {
+        ngx_queue_add(batch->origin, &batch->leases);
+        redis->wait->gather.stalled = 1;
+
+        ngx_free(batch);
+        return;
+    }
+
+    while (!ngx_queue_empty(&batch->leases)) {
+        q = ngx_queue_head(&batch->leases);
+        lease = ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue);
+
+        ngx_queue_remove(q);
+        ngx_free(lease);
+    }
+
+    ngx_free(batch);
+}
