@@ -24,6 +24,7 @@ location / { academy_exchange x; }
 
 
 === TEST 2: everything that there can be
+--- zone_only: the example names a zone and redelivers
 --- http_config
 academy_zone zone=x:2m;
 academy_zone zone=a-longer_name.7:3000k;
@@ -224,6 +225,7 @@ academy_zone zone=:2m;
 
 
 === TEST 13: a zone with an empty size
+--- zone_only: about a zone's own parameters
 --- http_config
 academy_zone zone=x:;
 --- must_die
@@ -238,6 +240,7 @@ academy_zone size=2m;
 
 
 === TEST 15: a zone of nonsense
+--- zone_only: about a zone's own parameters
 --- http_config
 academy_zone zone=x:big;
 --- must_die
@@ -245,6 +248,7 @@ academy_zone zone=x:big;
 
 
 === TEST 16: a zone too small to be of use
+--- zone_only: about a zone's own parameters
 --- http_config
 academy_zone zone=x:1m;
 --- must_die
@@ -252,6 +256,7 @@ academy_zone zone=x:1m;
 
 
 === TEST 17: a zone of nothing
+--- zone_only: about a zone's own parameters
 --- http_config
 academy_zone zone=x:0;
 --- must_die
@@ -259,6 +264,7 @@ academy_zone zone=x:0;
 
 
 === TEST 18: a zone of less than nothing
+--- zone_only: about a zone's own parameters
 --- http_config
 academy_zone zone=x:-2m;
 --- must_die
@@ -266,6 +272,7 @@ academy_zone zone=x:-2m;
 
 
 === TEST 19: a zone given twice
+--- zone_only: about a zone's own parameters
 --- http_config
 academy_zone zone=x:2m;
 academy_zone zone=x:2m;
@@ -274,6 +281,7 @@ academy_zone zone=x:2m;
 
 
 === TEST 20: a zone given twice, with another size
+--- zone_only: about a zone's own parameters
 --- http_config
 academy_zone zone=x:2m;
 academy_zone zone=x:3m;
@@ -282,6 +290,7 @@ academy_zone zone=x:3m;
 
 
 === TEST 21: a zone of another module
+--- zone_only: about a zone's own parameters
 --- http_config
 limit_req_zone $remote_addr zone=x:2m rate=1r/s;
 academy_zone zone=x:2m;

@@ -101,6 +101,7 @@ Content-Length: \d+
 
 
 === TEST 8: an agent and a user with one uid are two mailboxes
+--- zone_only: Redis knows a uid, and no role
 --- calls eval
 [::create(::id(1, 'user'))    => 200],
 [::status(1)                  => 200, ::json('{"status":"MISSING"}')],

@@ -37,6 +37,7 @@ __DATA__
 
 
 === TEST 4: a mailbox gets its own messages only
+--- zone_only: Redis knows a uid, and no role
 --- calls eval
 [::create(1)                                           => 200],
 [::create(2)                                           => 200],

@@ -33,6 +33,7 @@ __DATA__
 
 
 === TEST 3: mailboxes have their own
+--- zone_only: Redis knows a uid, and no role
 --- calls eval
 [::create(1)    => 200],
 [::create(2)    => 200],

@@ -146,6 +146,7 @@ map { [::inner(qq({"uid":$_})) => 400, ::bad('uid')] }
 
 
 === TEST 10: entity ids: role is agent, user, or not there
+--- zone_only: Redis knows a uid, and no role
 --- calls eval
 [::create(1) => 200],
 [::inner(qq({"uid":"$::u"}))                     => 200, $::here],

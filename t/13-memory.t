@@ -47,6 +47,7 @@ run_tests();
 __DATA__
 
 === TEST 1: messages fill the zone, and everything but storing goes on
+--- zone_only: about a zone's memory
 --- keepalive
 --- calls eval
 [::create(1) => 200],
@@ -64,6 +65,7 @@ __DATA__
 
 
 === TEST 2: what is taken makes room
+--- zone_only: about a zone's memory
 --- calls eval
 [::create(1) => 200],
 (map { [::put(::sized($_)) => $::full] } 1 .. $::tries),
@@ -74,6 +76,7 @@ __DATA__
 
 
 === TEST 3: what is terminated makes room
+--- zone_only: about a zone's memory
 --- keepalive
 --- calls eval
 [::create(1) => 200],
@@ -88,6 +91,7 @@ __DATA__
 
 
 === TEST 4: nothing of a refused message is there
+--- zone_only: about a zone's memory
 --- keepalive
 --- calls eval
 [::create(1) => 200],
@@ -101,6 +105,7 @@ __DATA__
 
 
 === TEST 5: one that is larger than the zone
+--- zone_only: about a zone's memory
 --- config
 location / { academy_exchange x; academy_message_size 3m; }
 --- calls eval
@@ -112,6 +117,7 @@ location / { academy_exchange x; academy_message_size 3m; }
 
 
 === TEST 6: filled and emptied, again and again, it does not shrink
+--- zone_only: about a zone's memory
 --- calls eval
 my $tag;
 [::create(1) => 200],
@@ -127,6 +133,7 @@ map {
 
 
 === TEST 7: agents fill the zone
+--- zone_only: about a zone's memory
 --- keepalive
 --- calls eval
 my $classes = sub { join ',', map { "$_[0].$_." . 'c' x 900 } 1 .. 30 };
@@ -146,6 +153,7 @@ my $classes = sub { join ',', map { "$_[0].$_." . 'c' x 900 } 1 .. 30 };
 
 
 === TEST 8: shares fill the zone
+--- zone_only: about a zone's memory
 --- config eval: $::auth
 --- calls eval
 my $group = sub { "$_[0]-" . 'g' x 240 };
@@ -164,6 +172,7 @@ my @rows = map { ref $_->[0] ? $_ : [::as('ann', '', $_->[0]), @$_[1 .. $#$_]] }
 
 
 === TEST 9: a full zone leaves others alone
+--- zone_only: about a zone's memory
 --- http_config
 academy_zone zone=x:2m;
 academy_zone zone=y:2m;
@@ -180,6 +189,7 @@ location /y/ { academy_exchange y; }
 
 
 === TEST 10: to terminate takes no room, and requesters are told
+--- zone_only: about a zone's memory
 --- calls eval
 [::create(1) => 200],
 [::create(2) => 200],
@@ -191,6 +201,7 @@ location /y/ { academy_exchange y; }
 
 
 === TEST 11: the same, where those who are told were not told of anything else
+--- zone_only: about a zone's memory
 --- keepalive
 --- calls eval
 [::create(1) => 200], [::create(2) => 200], [::create(3) => 200],
@@ -202,6 +213,7 @@ location /y/ { academy_exchange y; }
 
 
 === TEST 12: a stream out of a full zone
+--- zone_only: about a zone's memory
 --- calls eval
 [::create(1) => 200],
 ::fill(),
@@ -211,6 +223,7 @@ location /y/ { academy_exchange y; }
 
 
 === TEST 13: of what one that is terminated has asked, nothing stays
+--- zone_only: about a zone's memory
 --- keepalive
 --- config
 keepalive_requests 10000;

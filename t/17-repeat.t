@@ -47,6 +47,7 @@ __DATA__
 
 
 === TEST 4: it is told by src, dest, tag and kind, not by what it says
+--- zone_only: Redis knows a uid, and no role
 --- keepalive
 --- calls eval
 my @one = (tag => 5, body => '1');
@@ -125,6 +126,7 @@ my $response = ::message(2, 1, tag => 5, kind => 'response');
 
 
 === TEST 10: nor is what found no room
+--- zone_only: about a zone's memory
 --- http_config
 academy_zone zone=x:2m;
 --- keepalive

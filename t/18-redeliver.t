@@ -23,6 +23,7 @@ run_tests();
 __DATA__
 
 === TEST 1: what was received and not answered comes again, after silence
+--- zone_only: requests are put back in a zone only
 --- config eval: ::with($::on)
 --- keepalive
 --- calls eval
@@ -45,6 +46,7 @@ __DATA__
 
 
 === TEST 2: not without silence
+--- zone_only: requests are put back in a zone only
 --- config eval: ::with('academy_redeliver on; academy_agent_timeout 1500ms;')
 --- keepalive
 --- calls eval
@@ -58,6 +60,7 @@ __DATA__
 
 
 === TEST 3: nor unless it is asked for
+--- zone_only: requests are put back in a zone only
 --- config eval: ::with('academy_agent_timeout 500ms;')
 --- keepalive
 --- calls eval
@@ -70,6 +73,7 @@ __DATA__
 
 
 === TEST 4: before all that came later, in its old order
+--- zone_only: requests are put back in a zone only
 --- config eval: ::with($::on)
 --- keepalive
 --- calls eval
@@ -85,6 +89,7 @@ __DATA__
 
 
 === TEST 5: a stream in its place
+--- zone_only: requests are put back in a zone only
 --- config eval: ::with($::on)
 --- calls eval
 @::boxes,
@@ -99,6 +104,7 @@ __DATA__
 
 
 === TEST 6: a heartbeat that comes first does not hide the silence
+--- zone_only: requests are put back in a zone only
 --- config eval: ::with($::on)
 --- keepalive
 --- calls eval
@@ -118,6 +124,7 @@ __DATA__
 
 
 === TEST 7: who answers one of them was there, though silent
+--- zone_only: requests are put back in a zone only
 --- config eval: ::with($::on)
 --- keepalive
 --- calls eval
@@ -135,6 +142,7 @@ __DATA__
 
 
 === TEST 8: responses are gone when they are received
+--- zone_only: requests are put back in a zone only
 --- config eval: ::with($::on)
 --- keepalive
 --- calls eval
@@ -147,6 +155,7 @@ __DATA__
 
 
 === TEST 9: large ones, and what they take is free when they are answered
+--- zone_only: requests are put back in a zone only
 --- config eval: ::with($::on)
 --- keepalive
 --- calls eval
@@ -164,6 +173,7 @@ my @large = map { ::request($_, body => '"' . $_ x 250_000 . '"') } 1 .. 9;
 
 
 === TEST 10: and when their agent is terminated
+--- zone_only: requests are put back in a zone only
 --- config eval: ::with($::on)
 --- keepalive
 --- calls eval
@@ -185,6 +195,7 @@ my $large = sub { ::message(1, $_[1], tag => $_[0],
 
 
 === TEST 11: what is kept takes memory, and who answers needs no more
+--- zone_only: requests are put back in a zone only
 --- config eval: ::with($::on)
 --- calls eval
 my @large = map { ::request($_, body => '"' . 'x' x 200_000 . '"') } 1 .. 12;
@@ -206,6 +217,7 @@ my $answer = sub { ::message(2, 1, tag => $_[0], kind => 'response',
 
 
 === TEST 12: two locations, of which one keeps
+--- zone_only: requests are put back in a zone only
 --- config
 location / { academy_exchange x; academy_agent_timeout 500ms; }
 location /on/ {
@@ -229,6 +241,7 @@ my $on = sub { $_[0] =~ s{/}{/on/}r };
 
 
 === TEST 13: only for who may use the mailbox
+--- zone_only: requests are put back in a zone only
 --- config eval
 $::auth =~ s/academy_auth/$::on academy_auth/r
 --- keepalive

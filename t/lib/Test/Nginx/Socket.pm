@@ -113,6 +113,8 @@ sub blocks {
 
 
 sub run_tests {
+    Test::More::pass("$0 has nothing for this store") if !blocks();
+
     for my $block (blocks()) {
         $block->run_filters;
         $_->($block) for @preprocessors;
