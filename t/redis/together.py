@@ -50,7 +50,10 @@ def three(nginx, identity=False, workers=2):
                 urls[name] = "http://127.0.0.1:%d" % stack.enter_context(
                     reference(60, identity, port))
                 continue
-            urls[name] = nginx_on(nginx, port, identity, workers=workers).url
+            server = nginx_on(nginx, port, identity, workers=workers)
+            # before Redis: what it asks of that one would keep it
+            stack.callback(server.stop)
+            urls[name] = server.url
         urls["python"] = "http://127.0.0.1:%d" % stack.enter_context(
             reference(60, identity, port))
         yield urls, socket
