@@ -54,8 +54,10 @@ class RedisServer:
         return f"127.0.0.1:{self.port}" if self.port else f"unix:{self.socket}"
 
     def start(self) -> RedisServer:
+        empty = '""'
         (self.dir / "redis.conf").write_text("".join(
-            f'{name} "{value}"\n' for name, value in self.settings.items()))
+            f"{name} {value or empty}\n"
+            for name, value in self.settings.items()))
         self.socket.unlink(missing_ok=True)
         self.process = subprocess.Popen(
             ["redis-server", str(self.dir / "redis.conf")],

@@ -842,8 +842,9 @@ ngx_http_academy_redis_late_handler(ngx_event_t *ev)
     ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                   "redis \"%V\" tells nothing of what happens to its keys, and "
                   "lets nobody set it: its \"notify-keyspace-events\" has to "
-                  "contain \"" NGX_HTTP_ACADEMY_REDIS_EVENTS "\", else no "
-                  "message wakes whoever waits for it", &redis->exchange.name);
+                  "contain \"" NGX_HTTP_ACADEMY_REDIS_EVENTS "\"; until then "
+                  "messages are looked for once a second",
+                  &redis->exchange.name);
 }
 
 

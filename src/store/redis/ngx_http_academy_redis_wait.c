@@ -117,6 +117,8 @@ static void ngx_http_academy_redis_subscribe_handler(ngx_event_t *ev);
 static ngx_str_t *ngx_http_academy_redis_keys(ngx_http_academy_redis_t *redis);
 static void ngx_http_academy_redis_print_key(ngx_http_academy_redis_t *redis,
     ngx_str_t *keys, ngx_uint_t n, u_char uid[16]);
+static void ngx_http_academy_redis_look_at_all(
+    ngx_http_academy_redis_wait_t *wait);
 static void ngx_http_academy_redis_expire(ngx_http_academy_redis_t *redis);
 
 
@@ -1289,8 +1291,47 @@ ngx_http_academy_redis_wait_tick(ngx_http_academy_redis_t *redis)
         return;
     }
 
+    if (ngx_http_academy_redis_deaf(redis)) {
+        ngx_http_academy_redis_look_at_all(redis->wait);
+    }
+
     ngx_http_academy_redis_wait_up(redis);
     ngx_http_academy_redis_expire(redis);
+}
+
+
+/* Redis does not tell of anything: better late than never */
+
+static void
+ngx_http_academy_redis_look_at_all(ngx_http_academy_redis_wait_t *wait)
+{
+    ngx_rbtree_t                      *tree;
+    ngx_rbtree_node_t                 *node;
+    ngx_http_academy_redis_mailbox_t  *mailbox;
+
+    tree = &wait->mailboxes;
+
+    if (tree->root == tree->sentinel) {
+        return;
+    }
+
+    for (node = ngx_rbtree_min(tree->root, tree->sentinel);
+         node;
+         node = ngx_rbtree_next(tree, node))
+    {
+        mailbox = ngx_http_academy_redis_mailbox(node);
+
+        if (ngx_queue_empty(&mailbox->calls)) {
+            continue;
+        }
+
+        mailbox->again = 1;
+
+        if (!mailbox->todo) {
+            mailbox->todo = 1;
+            ngx_queue_insert_tail(&wait->todo, &mailbox->place);
+        }
+    }
 }
 
 

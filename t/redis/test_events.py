@@ -1,0 +1,68 @@
+"""What Redis tells of its keys, and where it does not."""
+
+import asyncio
+import time
+
+import pytest
+import redis
+from academy_nginx import MODULE, run
+from academy_redis import RedisServer
+from exchange import Client
+
+SETTING = "notify-keyspace-events"
+
+
+def exchange(nginx, server):
+    return nginx(exchange=False, location="academy_exchange x;",
+                 http=f"academy_redis name=x server={server.server};",
+                 main=f"load_module {MODULE};")
+
+
+def waits(at):
+    """Seconds until a message comes to who waits for it on another
+    connection."""
+    async def test():
+        one = await Client.open(at.port)
+        other = await Client.open(at.port)
+        box = await one.new()
+        one.send_get(box, 20)
+        await asyncio.sleep(1.5)
+        began = time.monotonic()
+        await other.put(box, 1)
+        assert (await one.answer()).status == 200
+        return time.monotonic() - began
+
+    return run(test())
+
+
+@pytest.mark.parametrize("before", ["", "KEA", "Ez", "AK"])
+def test_what_is_missing_is_set(nginx, figures, before):
+    with RedisServer(**{SETTING: before}) as server:
+        at = exchange(nginx, server)
+        took = waits(at)
+        with redis.Redis(unix_socket_path=str(server.socket),
+                         decode_responses=True) as client:
+            flags = client.config_get(SETTING)[SETTING]
+        figures(f"{before!r} became {flags!r}; woken after "
+                f"{1000 * took:.1f} ms")
+        assert set("Klg$x") <= set(flags.replace("A", "g$lshzxetd"))
+        assert set(before) <= set(flags)
+        assert took < 0.5
+        at.stop()
+
+
+@pytest.mark.parametrize("flags, most", [("AK", 0.5), ("", 1.5)])
+def test_what_may_not_be_set(nginx, figures, flags, most):
+    """Somebody else has set it, or else the log says what to do, once, and
+    messages are looked for now and then."""
+    with RedisServer(**{SETTING: flags,
+                        "user": "default on nopass ~* &* +@all -config"}
+                     ) as server:
+        at = exchange(nginx, server)
+        took = waits(at)
+        said = at.log().count("tells nothing of what happens to its keys")
+        figures(f"{flags!r}: told {said} times, woken after "
+                f"{1000 * took:.1f} ms")
+        assert took < most
+        assert said == (0 if flags else 1)
+        at.stop()
