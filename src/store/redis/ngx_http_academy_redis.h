@@ -246,7 +246,7 @@ ngx_int_t ngx_http_academy_redis_link_init(ngx_http_academy_redis_t *redis,
  */
 void ngx_http_academy_redis_link_exit(ngx_http_academy_redis_t *redis);
 
-/* settles and gives back what is gathered to go in one command; link_exit too */
+/* settles and gives back what is gathered to go in one command */
 void ngx_http_academy_redis_flush(ngx_http_academy_redis_t *redis);
 
 
