@@ -120,6 +120,7 @@ typedef struct {
     unsigned                    again:1;
     unsigned                    sure:1;      /* subscribed, and no event */
     unsigned                    more:1;
+    unsigned                    held:1;      /* older ones are to go back */
     unsigned                    todo:1;
     unsigned                    paced:1;
     unsigned                    idle:1;
@@ -139,6 +140,13 @@ struct ngx_http_academy_redis_wait_s {
     unsigned                           stalled:1;
 };
 
+
+/*
+ * Whether a look at a mailbox is under way; then what it brings does not come
+ * before what is to go back.
+ */
+ngx_uint_t ngx_http_academy_redis_wait_hold(ngx_http_academy_redis_t *redis,
+    u_char uid[16]);
 
 /* once a second */
 void ngx_http_academy_redis_wait_tick(ngx_http_academy_redis_t *redis);

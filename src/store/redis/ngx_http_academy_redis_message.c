@@ -36,8 +36,8 @@
 
 
 typedef struct {
-    ngx_queue_t                 leases;
-    ngx_queue_t                *origin;
+    ngx_queue_t                      leases;
+    ngx_http_academy_redis_script_e  script;
 } ngx_http_academy_redis_batch_t;
 
 
@@ -260,6 +260,8 @@ void
 ngx_http_academy_redis_return(ngx_http_academy_redis_t *redis,
     ngx_http_academy_redis_lease_t *lease)
 {
+    (void) ngx_http_academy_redis_wait_hold(redis, lease->uid);
+
     ngx_http_academy_redis_gather(redis, &redis->wait->gather.returned, lease);
 }
 
@@ -353,6 +355,8 @@ ngx_http_academy_redis_flush(ngx_http_academy_redis_t *redis)
 void
 ngx_http_academy_redis_flush_returned(ngx_http_academy_redis_t *redis)
 {
+    ngx_queue_t                       leases, *q, *next;
+    ngx_http_academy_redis_lease_t   *lease;
     ngx_http_academy_redis_gather_t  *gather;
 
     gather = &redis->wait->gather;
@@ -361,13 +365,35 @@ ngx_http_academy_redis_flush_returned(ngx_http_academy_redis_t *redis)
         return;
     }
 
-    ngx_http_academy_redis_sort(&gather->returned);
+    ngx_queue_init(&leases);
 
-    while (!ngx_queue_empty(&gather->returned)) {
-        if (ngx_http_academy_redis_send(redis, &gather->returned,
+    for (q = ngx_queue_head(&gather->returned);
+         q != ngx_queue_sentinel(&gather->returned);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        lease = ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue);
+
+        /* what a look brings for nobody is newer, and has to go before */
+
+        if (!ngx_http_academy_redis_wait_hold(redis, lease->uid)) {
+            ngx_queue_remove(q);
+            ngx_queue_insert_tail(&leases, q);
+        }
+    }
+
+    if (ngx_queue_empty(&leases)) {
+        return;
+    }
+
+    ngx_http_academy_redis_sort(&leases);
+
+    while (!ngx_queue_empty(&leases)) {
+        if (ngx_http_academy_redis_send(redis, &leases,
                                         NGX_HTTP_ACADEMY_SCRIPT_GIVE_BACK)
             != NGX_OK)
         {
+            ngx_queue_add(&gather->returned, &leases);
             gather->stalled = 1;
             break;
         }
@@ -455,7 +481,7 @@ ngx_http_academy_redis_send(ngx_http_academy_redis_t *redis,
     }
 
     ngx_queue_init(&batch->leases);
-    batch->origin = leases;
+    batch->script = script;
 
     size = 0;
 
@@ -549,12 +575,20 @@ ngx_http_academy_redis_sent_handler(ngx_http_academy_redis_t *redis,
 {
     ngx_http_academy_redis_batch_t *batch = data;
 
-    ngx_queue_t                     *q;
-    ngx_http_academy_redis_lease_t  *lease;
+    ngx_queue_t                      *q;
+    ngx_http_academy_redis_lease_t   *lease;
+    ngx_http_academy_redis_gather_t  *gather;
 
     if (answer->result != NGX_HTTP_ACADEMY_OK) {
-        ngx_queue_add(batch->origin, &batch->leases);
-        redis->wait->gather.stalled = 1;
+        gather = &redis->wait->gather;
+        gather->stalled = 1;
+
+        if (batch->script == NGX_HTTP_ACADEMY_SCRIPT_SETTLE) {
+            ngx_queue_add(&gather->settled, &batch->leases);
+
+        } else {
+            ngx_queue_add(&gather->returned, &batch->leases);
+        }
 
         ngx_free(batch);
         return;

@@ -570,6 +570,7 @@ ngx_http_academy_redis_look(ngx_http_academy_redis_mailbox_t *mailbox)
     mailbox->asking = 1;
     mailbox->again = 0;
     mailbox->last = NULL;
+    mailbox->held = 0;
     mailbox->sure = (mailbox->subscribed == NGX_HTTP_ACADEMY_REDIS_YES);
 }
 
@@ -727,6 +728,10 @@ ngx_http_academy_redis_look_handler(ngx_http_academy_redis_t *redis,
 
     mailbox->asking = 0;
 
+    if (mailbox->held) {
+        ngx_post_event(&wait->gather.event, &ngx_posted_events);
+    }
+
     if (mailbox->paced) {
         mailbox->paced = 0;
         wait->looks--;
@@ -812,7 +817,7 @@ ngx_http_academy_redis_brought(ngx_http_academy_redis_mailbox_t *mailbox,
         lease->size = json->len;
         json->str = NULL;
 
-        if (ngx_exiting) {
+        if (ngx_exiting || mailbox->held) {
             ngx_http_academy_redis_return(redis, lease);
             continue;
         }
@@ -842,7 +847,7 @@ ngx_http_academy_redis_brought(ngx_http_academy_redis_mailbox_t *mailbox,
 
     ngx_http_academy_redis_uncover(mailbox);
 
-    if (mailbox->more) {
+    if (mailbox->more || (mailbox->held && reply->elements > 2)) {
         mailbox->again = 1;
     }
 }
@@ -971,6 +976,24 @@ ngx_http_academy_redis_review(ngx_http_academy_redis_mailbox_t *mailbox)
             ngx_http_academy_redis_lead(call, mailbox);
         }
     }
+}
+
+
+ngx_uint_t
+ngx_http_academy_redis_wait_hold(ngx_http_academy_redis_t *redis,
+    u_char uid[16])
+{
+    ngx_http_academy_redis_mailbox_t  *mailbox;
+
+    mailbox = ngx_http_academy_redis_find(redis->wait, uid);
+
+    if (mailbox == NULL || !mailbox->asking) {
+        return 0;
+    }
+
+    mailbox->held = 1;
+
+    return 1;
 }
 
 
