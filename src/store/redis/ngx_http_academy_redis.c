@@ -88,6 +88,8 @@ ngx_http_academy_redis_add(ngx_conf_t *cf, void *tag, char **allowed)
         return NULL;
     }
 
+    ngx_str_set(&redis->prefix, "");
+
     redis->connect_timeout = 1000;
     redis->timeout = 5000;
 
