@@ -18,11 +18,18 @@
  */
 
 
-#define NGX_HTTP_ACADEMY_REDIS_NODES  256
+#define NGX_HTTP_ACADEMY_REDIS_NODES   256
 
+/* characters of it, before each key */
+
+#define NGX_HTTP_ACADEMY_REDIS_PREFIX  128
+
+
+/* a process is known by its id and by when it was started */
 
 typedef struct {
     ngx_pid_t                  pid;        /* 0: vacant */
+    uint64_t                   started;    /* 0: not known */
     u_char                     node[NGX_HTTP_ACADEMY_NODE_LEN];
 } ngx_http_academy_redis_node_t;
 
@@ -47,6 +54,9 @@ static ngx_int_t ngx_http_academy_redis_init_worker(
 static void ngx_http_academy_redis_exit_worker(
     ngx_http_academy_exchange_t *exchange, ngx_cycle_t *cycle);
 static void ngx_http_academy_redis_note(ngx_http_academy_redis_t *redis);
+static ngx_uint_t ngx_http_academy_redis_gone(
+    ngx_http_academy_redis_node_t *node);
+static uint64_t ngx_http_academy_redis_started(ngx_pid_t pid);
 
 
 ngx_http_academy_store_t  ngx_http_academy_redis_store = {
@@ -145,6 +155,12 @@ ngx_http_academy_redis_add(ngx_conf_t *cf, void *tag, char **allowed)
         }
 
         if (ngx_strncmp(value[i].data, "prefix=", 7) == 0) {
+
+            if (s.len > NGX_HTTP_ACADEMY_REDIS_PREFIX) {
+                *allowed = "prefix= with 1 to 128 characters";
+                goto failed;
+            }
+
             redis->prefix = s;
             continue;
         }
@@ -372,7 +388,7 @@ ngx_http_academy_redis_set_time(ngx_str_t *s, ngx_msec_t *value)
 static ngx_int_t
 ngx_http_academy_redis_init_zone(ngx_shm_zone_t *shm_zone, void *data)
 {
-    ngx_http_academy_redis_t *old = data;
+    ngx_http_academy_redis_t  *old = data;
 
     ngx_slab_pool_t              *shpool;
     ngx_http_academy_redis_t     *redis;
@@ -458,11 +474,13 @@ ngx_http_academy_redis_exit_worker(ngx_http_academy_exchange_t *exchange,
 static void
 ngx_http_academy_redis_note(ngx_http_academy_redis_t *redis)
 {
+    uint64_t                        started;
     ngx_uint_t                      i;
     ngx_slab_pool_t                *shpool;
     ngx_http_academy_redis_node_t  *node;
 
     shpool = (ngx_slab_pool_t *) redis->shm_zone->shm.addr;
+    started = ngx_http_academy_redis_started(ngx_pid);
 
     ngx_shmtx_lock(&shpool->mutex);
 
@@ -470,6 +488,7 @@ ngx_http_academy_redis_note(ngx_http_academy_redis_t *redis)
         node = &redis->sh->nodes[i];
 
         if (node->pid == 0) {
+            node->started = started;
             ngx_memcpy(node->node, redis->node, NGX_HTTP_ACADEMY_NODE_LEN);
             ngx_memory_barrier();
             node->pid = ngx_pid;
@@ -484,15 +503,16 @@ ngx_http_academy_redis_note(ngx_http_academy_redis_t *redis)
 ngx_int_t
 ngx_http_academy_redis_orphan(ngx_http_academy_redis_t *redis, u_char *name)
 {
-    ngx_pid_t                       pid;
     ngx_uint_t                      i;
     ngx_http_academy_redis_node_t  *node;
 
     for (i = 0; i < NGX_HTTP_ACADEMY_REDIS_NODES; i++) {
         node = &redis->sh->nodes[i];
-        pid = node->pid;
 
-        if (pid && pid != ngx_pid && kill(pid, 0) == -1 && ngx_errno == ESRCH)
+        if (node->pid
+            && ngx_memcmp(node->node, redis->node, NGX_HTTP_ACADEMY_NODE_LEN)
+               != 0
+            && ngx_http_academy_redis_gone(node))
         {
             ngx_memcpy(name, node->node, NGX_HTTP_ACADEMY_NODE_LEN);
             return NGX_OK;
@@ -500,6 +520,60 @@ ngx_http_academy_redis_orphan(ngx_http_academy_redis_t *redis, u_char *name)
     }
 
     return NGX_DECLINED;
+}
+
+
+/* another process may have its id by now */
+
+static ngx_uint_t
+ngx_http_academy_redis_gone(ngx_http_academy_redis_node_t *node)
+{
+    uint64_t  started;
+
+    if (kill(node->pid, 0) == -1 && ngx_errno == ESRCH) {
+        return 1;
+    }
+
+    started = ngx_http_academy_redis_started(node->pid);
+
+    return started && node->started && started != node->started;
+}
+
+
+/* in ticks since the system's start; 0: there is no telling */
+
+static uint64_t
+ngx_http_academy_redis_started(ngx_pid_t pid)
+{
+    char               *p, name[64], buf[1024];
+    FILE               *f;
+    size_t              n;
+    unsigned long long  started;
+
+    ngx_sprintf((u_char *) name, "/proc/%P/stat%Z", pid);
+
+    f = fopen(name, "r");
+    if (f == NULL) {
+        return 0;
+    }
+
+    n = fread(buf, 1, sizeof(buf) - 1, f);
+    buf[n] = '\0';
+
+    (void) fclose(f);
+
+    /* the name of the program may hold anything */
+
+    p = strrchr(buf, ')');
+
+    if (p == NULL
+        || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u "
+                  "%*d %*d %*d %*d %*d %*d %llu", &started) != 1)
+    {
+        return 0;
+    }
+
+    return started;
 }
 
 

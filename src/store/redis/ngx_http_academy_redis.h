@@ -22,7 +22,7 @@
  * it has waiting calls for.
  *
  *     redis.c     what a configuration says, and the table of operations
- *     link.c      the two connections
+ *     link.c      the two connections; socket.c, greet.c, command.c, channel.c
  *     script.c    scripts, and what Redis says when they fail
  *     call.c      operations on mailboxes
  *     message.c   messages and their leases

@@ -12,8 +12,18 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 #include <hiredis/async.h>
-#include <poll.h>
 #include "ngx_http_academy_redis.h"
+
+
+/*
+ * What link.c has below it:
+ *
+ *     socket.c    hiredis on nginx's events
+ *     greet.c     what is said first on a connection, and whether events come
+ *     command.c   commands that wait, and those that were sent
+ *     channel.c   subscriptions, and what comes on them
+ *     script.c    scripts, and what Redis says when they fail
+ */
 
 
 /* commands that wait for a connection or an answer, at the most */
@@ -27,7 +37,7 @@ typedef struct ngx_http_academy_redis_peer_s  ngx_http_academy_redis_peer_t;
 /* a command that was given and is not ended; it frees itself behind that */
 
 typedef struct {
-    ngx_queue_t                          queue;      /* in the order given */
+    ngx_queue_t                          queue;      /* waiting, or sent */
     ngx_http_academy_redis_t            *redis;
     ngx_http_academy_redis_script_e      script;
     ngx_http_academy_redis_answer_pt     handler;
@@ -35,7 +45,6 @@ typedef struct {
     ngx_msec_t                           deadline;
     char                                *text;       /* hiredis's */
     size_t                               len;
-    unsigned                             sent:1;
     unsigned                             again:1;    /* after NOSCRIPT */
     unsigned                             plain:1;    /* no script */
 } ngx_http_academy_redis_command_t;
@@ -51,10 +60,8 @@ struct ngx_http_academy_redis_peer_s {
     ngx_event_t                          late;       /* it takes too long */
     ngx_event_t                          idle;       /* to ask if it lives */
     ngx_uint_t                           tries;
-    ngx_uint_t                           addr;       /* the next one */
     ngx_uint_t                           steps;      /* of greeting, left */
     unsigned                             ready:1;
-    unsigned                             failed:1;   /* greeting */
     unsigned                             asked:1;    /* if it lives */
     unsigned                             subscribes:1;
 };
@@ -64,21 +71,95 @@ struct ngx_http_academy_redis_link_s {
     ngx_http_academy_redis_peer_t        commands;
     ngx_http_academy_redis_peer_t        events;
 
-    ngx_queue_t                          queue;      /* of commands */
-    ngx_uint_t                           waiting;
+    /* where both are connected to */
+    ngx_sockaddr_t                       sockaddr;
+    socklen_t                            socklen;
+    ngx_uint_t                           addr;       /* the next one */
+    ngx_resolver_ctx_t                  *resolving;
+
+    ngx_queue_t                          waiting;    /* commands, oldest */
+    ngx_queue_t                          sent;       /* first */
+    ngx_queue_t                          refused;
+    ngx_uint_t                           n;          /* waiting and sent */
+    size_t                               unwritten;  /* bytes, or less */
     ngx_event_t                          timer;      /* of the oldest */
+    ngx_event_t                          refuse;
+
+    uint32_t                             loading;    /* a bit a script */
+    uint32_t                             errors[NGX_HTTP_ACADEMY_SCRIPTS];
+
+    ngx_connection_t                    *watcher;    /* told of an exit */
 
     ngx_str_t                            channel;    /* "__keyspace@0__:" */
     ngx_str_t                            alive;      /* one of this process */
+    ngx_event_t                          probe;
+    ngx_uint_t                           missed;     /* events of probes */
     ngx_msec_t                           since;      /* it is up */
-    ngx_resolver_ctx_t                  *resolving;
 
     unsigned                             up:1;
     unsigned                             told:1;     /* that it is down */
+    unsigned                             pushed:1;   /* what is to be heard */
+    unsigned                             heard:1;
     unsigned                             doubt:1;    /* if events come */
     unsigned                             deaf:1;     /* they do not */
+    unsigned                             leaving:1;
     unsigned                             exiting:1;
 };
+
+
+/* link.c */
+
+/* a connection has been greeted */
+void ngx_http_academy_redis_ready(ngx_http_academy_redis_peer_t *peer);
+
+/* it is gone, or was never there */
+void ngx_http_academy_redis_lost(ngx_http_academy_redis_peer_t *peer,
+    const char *why);
+
+/* it is given up; hiredis frees it a little later if it works on it now */
+void ngx_http_academy_redis_down(ngx_http_academy_redis_peer_t *peer,
+    const char *why);
+
+
+/* socket.c */
+
+ngx_int_t ngx_http_academy_redis_attach(ngx_http_academy_redis_peer_t *peer,
+    redisAsyncContext *ac);
+
+/* writes and reads for so many milliseconds, without the event loop */
+void ngx_http_academy_redis_wait_socket(ngx_http_academy_redis_peer_t *peer,
+    ngx_msec_t ms);
+
+
+/* greet.c */
+
+void ngx_http_academy_redis_greet(ngx_http_academy_redis_peer_t *peer);
+
+/* whether it lives */
+void ngx_http_academy_redis_ask(ngx_http_academy_redis_peer_t *peer);
+
+/* whether events come; and one that was to come did */
+void ngx_http_academy_redis_probe(ngx_http_academy_redis_t *redis);
+void ngx_http_academy_redis_probe_handler(ngx_event_t *ev);
+void ngx_http_academy_redis_heard(ngx_http_academy_redis_t *redis);
+
+
+/* command.c */
+
+void ngx_http_academy_redis_commands_init(ngx_http_academy_redis_t *redis);
+
+/* sends what waits, as much as is good at a time */
+void ngx_http_academy_redis_commands_send(ngx_http_academy_redis_t *redis);
+
+/* all that a node has leased returns; left is set when that is done */
+ngx_int_t ngx_http_academy_redis_commands_leave(ngx_http_academy_redis_t *redis,
+    ngx_uint_t *left);
+
+
+/* channel.c */
+
+void ngx_http_academy_redis_event(redisAsyncContext *ac, void *reply,
+    void *peer);
 
 
 /* script.c */
@@ -103,6 +184,9 @@ ngx_int_t ngx_http_academy_redis_script_answer(
 
 /* whether an error says that this Redis is not to be used now */
 ngx_uint_t ngx_http_academy_redis_script_away(redisReply *reply);
+
+/* an error's text ends before what was sent begins, a password perhaps */
+char *ngx_http_academy_redis_script_error(redisReply *reply);
 
 
 #endif /* _NGX_HTTP_ACADEMY_REDIS_LINK_H_INCLUDED_ */

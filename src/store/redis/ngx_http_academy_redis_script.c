@@ -60,6 +60,13 @@ static ngx_str_t  ngx_http_academy_script_texts[NGX_HTTP_ACADEMY_SCRIPTS] = {
 };
 
 
+static const char  *ngx_http_academy_script_files[NGX_HTTP_ACADEMY_SCRIPTS] = {
+    "create", "terminate", "close", "status", "share", "unshare", "shares",
+    "heartbeat", "beat", "stats", "discover", "put", "take", "settle",
+    "give_back", "leave", "tick", "index", "requests"
+};
+
+
 static u_char
     ngx_http_academy_script_names[NGX_HTTP_ACADEMY_SCRIPTS]
                                  [NGX_HTTP_ACADEMY_SHA_LEN];
@@ -83,12 +90,16 @@ static ngx_http_academy_redis_error_t  ngx_http_academy_redis_errors[] = {
                                  NGX_HTTP_ACADEMY_UNAVAILABLE),
     ngx_http_academy_redis_error("-NOAUTH ", NGX_DECLINED,
                                  NGX_HTTP_ACADEMY_UNAVAILABLE),
+    ngx_http_academy_redis_error("-BUSY ", NGX_OK,
+                                 NGX_HTTP_ACADEMY_UNAVAILABLE),
     { NULL, 0, NGX_OK, NGX_HTTP_ACADEMY_UNAVAILABLE }
 };
 
 
 static ngx_http_academy_redis_error_t *ngx_http_academy_redis_find_error(
     redisReply *reply);
+static void ngx_http_academy_redis_say_error(
+    ngx_http_academy_redis_command_t *command, redisReply *reply);
 
 
 void
@@ -191,6 +202,52 @@ ngx_http_academy_redis_find_error(redisReply *reply)
 }
 
 
+char *
+ngx_http_academy_redis_script_error(redisReply *reply)
+{
+    char  *p;
+
+    p = strstr(reply->str, ", with args beginning");
+
+    if (p) {
+        *p = '\0';
+    }
+
+    return reply->str;
+}
+
+
+/* each once, not for every request that meets it */
+
+static void
+ngx_http_academy_redis_say_error(ngx_http_academy_redis_command_t *command,
+    redisReply *reply)
+{
+    char                           *text;
+    uint32_t                        hash;
+    ngx_http_academy_redis_link_t  *link;
+
+    text = ngx_http_academy_redis_script_error(reply);
+    hash = ngx_crc32_short((u_char *) text, ngx_strlen(text));
+
+    link = command->redis->link;
+
+    if (link->errors[command->script] == hash) {
+        return;
+    }
+
+    link->errors[command->script] = hash;
+
+    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                  "redis \"%V\" refused \"%s\": %s",
+                  &command->redis->exchange.name,
+                  command->plain ? "scan"
+                                 : ngx_http_academy_script_files[
+                                                            command->script],
+                  text);
+}
+
+
 ngx_uint_t
 ngx_http_academy_redis_script_away(redisReply *reply)
 {
@@ -212,10 +269,7 @@ ngx_http_academy_redis_script_answer(ngx_http_academy_redis_command_t *command,
         answer->result = error->result;
 
         if (error->error == NULL) {
-            ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                          "redis \"%V\" refused script %ui: %s",
-                          &command->redis->exchange.name,
-                          (ngx_uint_t) command->script, reply->str);
+            ngx_http_academy_redis_say_error(command, reply);
         }
 
         return error->rc;
@@ -237,9 +291,9 @@ ngx_http_academy_redis_script_answer(ngx_http_academy_redis_command_t *command,
 
     if (code < 0 || code >= NGX_HTTP_ACADEMY_CLOSING) {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
-                      "redis \"%V\" answered script %ui with something else",
+                      "redis \"%V\" answered \"%s\" with something else",
                       &command->redis->exchange.name,
-                      (ngx_uint_t) command->script);
+                      ngx_http_academy_script_files[command->script]);
 
         answer->result = NGX_HTTP_ACADEMY_UNAVAILABLE;
         return NGX_OK;
