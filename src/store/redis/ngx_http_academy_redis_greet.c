@@ -451,9 +451,9 @@ ngx_http_academy_redis_probe_handler(ngx_event_t *ev)
 
     ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                   "redis \"%V\" tells nothing of what happens to its keys, and "
-                  "this cannot be set from here: its \"notify-keyspace-events\""
-                  " has to contain \"" NGX_HTTP_ACADEMY_REDIS_EVENTS "\"; until "
-                  "then messages are looked for once a second",
+                  "this cannot be set from here: \"notify-keyspace-events\""
+                  " has to contain \"" NGX_HTTP_ACADEMY_REDIS_EVENTS "\"; until"
+                  " then messages are looked for once a second",
                   &redis->exchange.name);
 }
 
