@@ -7,19 +7,23 @@ ACADEMY_TOGETHER is the number of calls between agents, 300 unless set.
 import asyncio
 import contextlib
 import os
+import signal
 import time
 import uuid
 
 import pytest
+import redis
 from academy.exception import (AgentTerminatedError, ForbiddenError,
                                MailboxTerminatedError)
 from academy.exchange import HttpExchangeFactory
 from academy.handle import Handle
 from academy.identifier import AgentId
-from academy_nginx import run
+from academy_nginx import run, wait_until
 from agents import Adder, Sleeper
-from stage import Processes
-from together import REFERENCE, three
+from stage import Processes, reference
+from together import REFERENCE, nginx_on, redis_server, three
+
+from scripts import fill, new
 
 CALLS = int(os.environ.get("ACADEMY_TOGETHER", 300))
 
@@ -113,10 +117,10 @@ async def there(client, agent):
     return (await client.status(agent)).value in ("ACTIVE", "INACTIVE")
 
 
-async def found(client, kind, agent):
+async def found(client, kind, agent, within=WITHIN):
     """The seconds until an agent is discovered."""
     begin = time.monotonic()
-    async with asyncio.timeout(WITHIN):
+    async with asyncio.timeout(within):
         while agent not in await client.discover(kind):
             await asyncio.sleep(0.01)
     return time.monotonic() - begin
@@ -255,3 +259,53 @@ def test_an_agent_moves(nginx, processes):
         pytest.skip("what the reference has taken for a dead listener is lost")
     with three(nginx) as (urls, _):
         run(play(urls))
+
+
+@pytest.mark.parametrize("others", [0, 100_000])
+def test_another_one_leads(nginx, figures, others):
+    """The nginx that did the common work is killed; what a Python exchange
+    makes and sends then is seen by the other one in time, however many keys
+    that one looks at first."""
+    async def play(python, two, kill):
+        async with await HttpExchangeFactory(
+                python).create_user_client() as client, \
+                await HttpExchangeFactory(two).create_user_client() as other:
+            agent = (await client.register_agent(Sleeper)).agent_id
+            await found(other, Sleeper, agent)
+            kill()
+            agent = (await client.register_agent(Sleeper)).agent_id
+            call = asyncio.create_task(Handle(
+                agent, exchange=client, ignore_context=True).sleep())
+            # by the clock of a busy machine it takes longer to see all keys
+            seen = await found(other, Sleeper, agent, WITHIN * (
+                1 + bool(others)))
+            async with asyncio.timeout(WITHIN):
+                while (await other.agent_stats(agent)).incoming < 1:
+                    await asyncio.sleep(0.01)
+            await other.terminate(agent)
+            with pytest.raises(AgentTerminatedError):
+                await asyncio.wait_for(call, 5)
+            figures(f"seen {seen:.2f} s later")
+
+    if REFERENCE:
+        pytest.skip("it has no leader")
+    with contextlib.ExitStack() as stack:
+        port, socket = stack.enter_context(redis_server())
+        db = stack.enter_context(redis.Redis(unix_socket_path=socket))
+        fill(db, [new() for _ in range(others)], "m.Mine,m.Base")
+        one = nginx_on(nginx, port)
+        wait_until(lambda: db.get("academy:leader"), 10, "nobody leads")
+        leader = db.get("academy:leader")
+        two = nginx_on(nginx, port)
+        stack.callback(two.stop)
+
+        def kill():
+            assert db.get("academy:leader") == leader
+            pids = [one.process.pid, *one.workers()]
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+
+        python = "http://127.0.0.1:%d" % stack.enter_context(
+            reference(60, False, port))
+        run(play(python, two.url, kill))
+        assert db.get("academy:leader") not in (None, leader)
