@@ -31,6 +31,7 @@
 /* all look dead when Redis itself was away: they have so long to speak */
 
 #define NGX_HTTP_ACADEMY_REDIS_STEADY     5000
+#define NGX_HTTP_ACADEMY_REDIS_LATE       1500
 
 #define NGX_HTTP_ACADEMY_REDIS_DEAD       64       /* nodes, at a time */
 #define NGX_HTTP_ACADEMY_REDIS_RETURN     100      /* leases, in a script */
@@ -72,6 +73,10 @@ typedef struct {
 struct ngx_http_academy_redis_keeper_s {
     ngx_event_t                       tick;
     ngx_event_t                       gather;
+
+    ngx_msec_t                        asked;
+    ngx_msec_t                        answered;
+    ngx_msec_t                        steady;      /* answered in time since */
 
     ngx_http_academy_redis_changes_t  mailboxes;
     ngx_http_academy_redis_changes_t  requests;
@@ -270,11 +275,16 @@ ngx_http_academy_redis_tick(ngx_http_academy_redis_t *redis)
     ngx_str_set(&args[1], NGX_HTTP_ACADEMY_REDIS_TTL);
     ngx_str_set(&args[2], NGX_HTTP_ACADEMY_REDIS_LEADER);
 
+    if (ngx_exiting) {
+        ngx_str_set(&args[2], "0");
+    }
+
     if (ngx_http_academy_redis_run(redis, NGX_HTTP_ACADEMY_SCRIPT_TICK, args,
                                    3, ngx_http_academy_redis_ticked, NULL)
         == NGX_OK)
     {
         keeper->ticking = 1;
+        keeper->asked = ngx_current_msec;
     }
 }
 
@@ -291,6 +301,15 @@ ngx_http_academy_redis_ticked(ngx_http_academy_redis_t *redis, void *data,
     if (answer->result != NGX_HTTP_ACADEMY_OK) {
         return;
     }
+
+    if (ngx_current_msec - keeper->asked > NGX_HTTP_ACADEMY_REDIS_LATE
+        || ngx_current_msec - keeper->answered
+           > NGX_HTTP_ACADEMY_REDIS_TICK + NGX_HTTP_ACADEMY_REDIS_LATE)
+    {
+        keeper->steady = ngx_current_msec;
+    }
+
+    keeper->answered = ngx_current_msec;
 
     if (ngx_http_academy_redis_integer(answer->reply, 1)) {
         ngx_http_academy_redis_lead(redis, answer->reply);
@@ -352,7 +371,9 @@ ngx_http_academy_redis_lead(ngx_http_academy_redis_t *redis, redisReply *reply)
         }
     }
 
-    if (ngx_current_msec - since < NGX_HTTP_ACADEMY_REDIS_STEADY) {
+    if (ngx_current_msec - since < NGX_HTTP_ACADEMY_REDIS_STEADY
+        || ngx_current_msec - keeper->steady < NGX_HTTP_ACADEMY_REDIS_STEADY)
+    {
         return;
     }
 
@@ -510,12 +531,14 @@ ngx_http_academy_redis_keeper_event(ngx_http_academy_redis_t *redis,
     ngx_http_academy_redis_change(redis, &keeper->requests,
                                   p + sizeof("request:") - 1,
                                   2 * NGX_HTTP_ACADEMY_UUID_LEN + 1,
-                                  event->len == 3
-                                  && ngx_strncmp(event->data, "del", 3) == 0);
+                                  event->len == sizeof("rename_from") - 1
+                                  && ngx_strncmp(event->data, "rename_from",
+                                                 event->len)
+                                     == 0);
 }
 
 
-/* a request that was made and answered meanwhile needs no look */
+/* a request that a script has answered meanwhile needs no look */
 
 static void
 ngx_http_academy_redis_change(ngx_http_academy_redis_t *redis,
@@ -536,9 +559,9 @@ ngx_http_academy_redis_change(ngx_http_academy_redis_t *redis,
     change = (ngx_http_academy_redis_change_t *)
                  ngx_str_rbtree_lookup(&changes->tree, &text, hash);
 
-    if (change) {
+    if (change || ends) {
 
-        if (ends) {
+        if (change && ends) {
             ngx_http_academy_redis_take_out(changes, change);
             ngx_free(change);
         }

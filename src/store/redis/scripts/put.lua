@@ -9,6 +9,22 @@ local json, age = ARGV[10], tonumber(ARGV[11])
 local messages, bytes = tonumber(ARGV[12]), tonumber(ARGV[13])
 local msgexp, grave = tonumber(ARGV[14]), tonumber(ARGV[15])
 
+-- An open request ends by another name, so that the leader, who is told of it,
+-- knows that nothing is left to do; a Python exchange deletes it.
+
+local function finish(uid, tag)
+    local nothing = P .. 'academy:nothing'
+
+    if redis.pcall('RENAME', P .. 'request:' .. uid .. ':' .. tag, nothing).err
+    then
+        return false
+    end
+
+    call('DEL', nothing)
+
+    return true
+end
+
 local queue = P .. 'queue:' .. dest
 local seen = P .. 'academy:seen:' .. src .. ':' .. dest .. ':' .. tag .. ':'
              .. ARGV[8]
@@ -102,7 +118,7 @@ if request then
         expire(P .. 'outgoing:' .. src, grave)
     end
 
-elseif known and call('DEL', P .. 'request:' .. src .. ':' .. tag) == 1 then
+elseif known and finish(src, tag) then
     call('ZREM', P .. 'academy:requests:' .. src, tag)
 
     if call('INCR', P .. 'completions:' .. src) == 1 then

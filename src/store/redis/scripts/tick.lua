@@ -1,4 +1,4 @@
--- ARGV: P node ttl_ms leader_ttl_ms
+-- ARGV: P node ttl_ms leader_ttl_ms(0: never)
 -- Answers whether this node is the leader; that one also learns, in a list
 -- each, some nodes whose time has passed, and some mailboxes to be closed.
 
@@ -11,6 +11,11 @@ unbound()
 call('ZADD', nodes, time + ARGV[3], node)
 
 if (call('GET', leader) or node) ~= node then
+    return { OK, 0, {}, {} }
+end
+
+if ARGV[4] == '0' then
+    call('DEL', leader)
     return { OK, 0, {}, {} }
 end
 
