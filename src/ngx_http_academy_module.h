@@ -88,6 +88,7 @@ struct ngx_http_academy_ctx_s {
     unsigned                       identified:1;  /* caller is known */
     unsigned                       pending:1;     /* the call is the store's */
     unsigned                       leased:1;      /* delivery is the poll's */
+    unsigned                       empty:1;       /* a poll found nothing */
 };
 
 

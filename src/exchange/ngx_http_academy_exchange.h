@@ -103,6 +103,7 @@ struct ngx_http_academy_call_s {
     ngx_log_t                         *log;
 
     ngx_http_academy_done_pt           done;
+    ngx_http_academy_done_pt           waits;      /* get: there is nothing */
     void                              *data;       /* of who calls */
 
     ngx_http_academy_id_t              id;         /* the mailbox */
@@ -176,7 +177,10 @@ typedef struct {
     ngx_http_academy_op_pt      discover;
     ngx_http_academy_op_pt      put;
 
-    /* waits until there is a message; how long is the caller's business */
+    /*
+     * Waits until there is a message; how long is the caller's business, whose
+     * handler waits, unless NULL, runs once when the store has found none.
+     */
     ngx_http_academy_op_pt      get;
 
     void                      (*cancel)(ngx_http_academy_call_t *call);

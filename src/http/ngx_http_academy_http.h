@@ -110,8 +110,9 @@ ngx_int_t ngx_http_academy_header(ngx_http_request_t *r, char *key,
 ngx_int_t ngx_http_academy_answer_message(ngx_http_request_t *r,
     ngx_http_academy_call_t *call);
 
-/* ends the waiting of a call that is pending after ctx->timeout */
+/* ends a call that is pending ctx->timeout after its mailbox had nothing */
 ngx_int_t ngx_http_academy_poll_timer(ngx_http_request_t *r);
+void ngx_http_academy_poll_waits(ngx_http_academy_call_t *call);
 
 
 /* ngx_http_academy_stream.c */

@@ -51,9 +51,30 @@ ngx_http_academy_poll_timer(ngx_http_request_t *r)
     ctx->timer->log = r->connection->log;
     ctx->timer->cancelable = 1;
 
-    ngx_add_timer(ctx->timer, ctx->timeout);
+    if (ctx->empty) {
+        ngx_add_timer(ctx->timer, ctx->timeout);
+    }
 
     return NGX_OK;
+}
+
+
+/* the time begins when there is nothing, however long it took to find out */
+
+void
+ngx_http_academy_poll_waits(ngx_http_academy_call_t *call)
+{
+    ngx_http_request_t      *r;
+    ngx_http_academy_ctx_t  *ctx;
+
+    r = call->data;
+    ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
+
+    ctx->empty = 1;
+
+    if (ctx->timer) {
+        ngx_add_timer(ctx->timer, ctx->timeout);
+    }
 }
 
 

@@ -384,6 +384,8 @@ ngx_http_academy_body_handler(ngx_http_request_t *r)
     call->deduplicate = alcf->deduplicate;
     call->agent_timeout = alcf->redeliver ? alcf->agent_timeout : 0;
     call->asked = 1;
+    call->waits = (ctx->route->op == ngx_http_academy_op(get))
+                  ? ngx_http_academy_poll_waits : NULL;
 
     op = *(ngx_http_academy_op_pt *) ((u_char *) alcf->exchange->store
                                       + ctx->route->op);

@@ -41,6 +41,7 @@ static ngx_int_t ngx_http_academy_defer_start(ngx_http_academy_call_t *call,
     size_t op);
 static void ngx_http_academy_defer_handler(ngx_event_t *ev);
 static void ngx_http_academy_defer_done(ngx_http_academy_call_t *call);
+static void ngx_http_academy_defer_waits(ngx_http_academy_call_t *call);
 static void ngx_http_academy_defer_cancel(ngx_http_academy_call_t *call);
 static ngx_int_t ngx_http_academy_defer_piece(
     ngx_http_academy_exchange_t *exchange,
@@ -150,6 +151,7 @@ ngx_http_academy_defer_start(ngx_http_academy_call_t *call, size_t op)
     deferred->call = *call;
     deferred->call.exchange = inner;
     deferred->call.done = ngx_http_academy_defer_done;
+    deferred->call.waits = call->waits ? ngx_http_academy_defer_waits : NULL;
     deferred->call.data = deferred;
     deferred->outer = call;
     deferred->op = *(ngx_http_academy_op_pt *) ((u_char *) inner->store + op);
@@ -201,6 +203,15 @@ ngx_http_academy_defer_done(ngx_http_academy_call_t *call)
     deferred->ended = 1;
 
     ngx_add_timer(&deferred->event, NGX_HTTP_ACADEMY_DELAY);
+}
+
+
+static void
+ngx_http_academy_defer_waits(ngx_http_academy_call_t *call)
+{
+    ngx_http_academy_deferred_t *deferred = call->data;
+
+    deferred->outer->waits(deferred->outer);
 }
 
 

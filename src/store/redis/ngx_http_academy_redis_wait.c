@@ -953,6 +953,10 @@ ngx_http_academy_redis_uncover(ngx_http_academy_redis_mailbox_t *mailbox)
         ngx_queue_remove(q);
         ngx_queue_init(q);
 
+        if (call->state == NGX_HTTP_ACADEMY_REDIS_NEW && call->waits) {
+            call->waits(call);
+        }
+
         call->state = NGX_HTTP_ACADEMY_REDIS_WAITS;
     }
 }

@@ -138,6 +138,11 @@ ngx_http_academy_zone_get(ngx_http_academy_call_t *call)
     ngx_http_academy_zone_unlock(zone);
 
     if (call->state == NGX_HTTP_ACADEMY_WAITS) {
+
+        if (call->waits) {
+            call->waits(call);
+        }
+
         return NGX_AGAIN;
     }
 
