@@ -436,16 +436,12 @@ ngx_http_academy_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_academy_main_conf_t  *amcf = conf;
 
-    char                      *allowed;
     ngx_http_academy_redis_t  *redis;
 
-    allowed = NULL;
-
-    redis = ngx_http_academy_redis_add(cf, &ngx_http_academy_module, &allowed);
+    redis = ngx_http_academy_redis_add(cf, &ngx_http_academy_module);
 
     if (redis == NULL) {
-        return allowed ? ngx_http_academy_allowed(cf, cmd, allowed)
-                       : NGX_CONF_ERROR;
+        return NGX_CONF_ERROR;
     }
 
     return ngx_http_academy_exchange_add(cf, cmd, amcf, &redis->exchange);
@@ -459,9 +455,12 @@ ngx_http_academy_exchange_add(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_http_academy_exchange_t  **added;
 
     if (ngx_http_academy_exchange_find(amcf, &exchange->name)) {
-        return ngx_http_academy_allowed(cf, cmd, "a name that no other "
-                                        "\"academy_zone\" or "
-                                        "\"academy_redis\" has");
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "duplicate name \"%V\" in \"%V\" directive, it "
+                           "must be one that no other \"academy_zone\" or "
+                           "\"academy_redis\" has", &exchange->name,
+                           &cmd->name);
+        return NGX_CONF_ERROR;
     }
 
     exchange->expiry = &amcf->expiry;

@@ -39,12 +39,38 @@ struct ngx_http_academy_redis_sh_s {
 };
 
 
+/* sets a value: NULL, what is allowed, or NGX_CONF_ERROR if that was told */
+
+typedef char *(*ngx_http_academy_redis_set_pt)(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis, ngx_str_t *s);
+
+
+typedef struct {
+    ngx_str_t                      name;
+    ngx_http_academy_redis_set_pt  set;
+} ngx_http_academy_redis_param_t;
+
+
 static ngx_int_t ngx_http_academy_redis_init_zone(ngx_shm_zone_t *shm_zone,
     void *data);
-static ngx_int_t ngx_http_academy_redis_set_server(ngx_conf_t *cf,
-    ngx_http_academy_redis_t *redis);
-static ngx_int_t ngx_http_academy_redis_read_password(ngx_conf_t *cf,
+static ngx_int_t ngx_http_academy_redis_add_zone(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis, void *tag);
+static char *ngx_http_academy_redis_set_name(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis, ngx_str_t *s);
+static char *ngx_http_academy_redis_set_server(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis, ngx_str_t *s);
+static char *ngx_http_academy_redis_set_db(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis, ngx_str_t *s);
+static char *ngx_http_academy_redis_set_user(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis, ngx_str_t *s);
+static char *ngx_http_academy_redis_set_password(ngx_conf_t *cf,
     ngx_http_academy_redis_t *redis, ngx_str_t *name);
+static char *ngx_http_academy_redis_set_prefix(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis, ngx_str_t *s);
+static char *ngx_http_academy_redis_set_connect_timeout(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis, ngx_str_t *s);
+static char *ngx_http_academy_redis_set_timeout(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis, ngx_str_t *s);
 static ngx_int_t ngx_http_academy_redis_set_time(ngx_str_t *s,
     ngx_msec_t *value);
 static void ngx_http_academy_redis_commit(
@@ -57,6 +83,20 @@ static void ngx_http_academy_redis_note(ngx_http_academy_redis_t *redis);
 static ngx_uint_t ngx_http_academy_redis_gone(
     ngx_http_academy_redis_node_t *node);
 static uint64_t ngx_http_academy_redis_started(ngx_pid_t pid);
+
+
+static ngx_http_academy_redis_param_t  ngx_http_academy_redis_params[] = {
+    { ngx_string("name="), ngx_http_academy_redis_set_name },
+    { ngx_string("server="), ngx_http_academy_redis_set_server },
+    { ngx_string("db="), ngx_http_academy_redis_set_db },
+    { ngx_string("user="), ngx_http_academy_redis_set_user },
+    { ngx_string("password_file="), ngx_http_academy_redis_set_password },
+    { ngx_string("prefix="), ngx_http_academy_redis_set_prefix },
+    { ngx_string("connect_timeout="),
+      ngx_http_academy_redis_set_connect_timeout },
+    { ngx_string("timeout="), ngx_http_academy_redis_set_timeout },
+    { ngx_null_string, NULL }
+};
 
 
 ngx_http_academy_store_t  ngx_http_academy_redis_store = {
@@ -84,14 +124,13 @@ ngx_http_academy_store_t  ngx_http_academy_redis_store = {
 
 
 ngx_http_academy_redis_t *
-ngx_http_academy_redis_add(ngx_conf_t *cf, void *tag, char **allowed)
+ngx_http_academy_redis_add(ngx_conf_t *cf, void *tag)
 {
-    u_char                    *p;
-    ngx_int_t                  n;
-    ngx_str_t                 *value, s, zone;
-    ngx_uint_t                 i;
-    ngx_shm_zone_t            *shm_zone;
-    ngx_http_academy_redis_t  *redis;
+    char                              *allowed;
+    ngx_str_t                         *value, s;
+    ngx_uint_t                         i, n, seen;
+    ngx_http_academy_redis_t          *redis;
+    ngx_http_academy_redis_param_t    *param;
 
     redis = ngx_pcalloc(cf->pool, sizeof(ngx_http_academy_redis_t));
     if (redis == NULL) {
@@ -104,168 +143,153 @@ ngx_http_academy_redis_add(ngx_conf_t *cf, void *tag, char **allowed)
     redis->timeout = 5000;
 
     value = cf->args->elts;
+    seen = 0;
 
     for (i = 1; i < cf->args->nelts; i++) {
 
-        p = (u_char *) ngx_strchr(value[i].data, '=');
+        param = ngx_http_academy_redis_params;
 
-        if (p == NULL || p == value[i].data + value[i].len - 1) {
-            goto invalid;
-        }
-
-        s.data = p + 1;
-        s.len = value[i].data + value[i].len - s.data;
-
-        if (ngx_strncmp(value[i].data, "name=", 5) == 0) {
-            redis->exchange.name = s;
-            continue;
-        }
-
-        if (ngx_strncmp(value[i].data, "server=", 7) == 0) {
-            redis->server = s;
-            continue;
-        }
-
-        if (ngx_strncmp(value[i].data, "db=", 3) == 0) {
-            n = ngx_atoi(s.data, s.len);
-
-            if (n == NGX_ERROR || n > 65535) {
-                *allowed = "db= with a number from 0 to 65535";
-                goto failed;
-            }
-
-            redis->db = n;
-            continue;
-        }
-
-        if (ngx_strncmp(value[i].data, "user=", 5) == 0) {
-            redis->user = s;
-            continue;
-        }
-
-        if (ngx_strncmp(value[i].data, "password_file=", 14) == 0) {
-
-            if (ngx_http_academy_redis_read_password(cf, redis, &s)
-                != NGX_OK)
+        for (n = 0; param[n].name.len; n++) {
+            if (ngx_strncmp(value[i].data, param[n].name.data,
+                            param[n].name.len)
+                == 0)
             {
-                return NULL;
+                break;
             }
-
-            continue;
         }
 
-        if (ngx_strncmp(value[i].data, "prefix=", 7) == 0) {
-
-            if (s.len > NGX_HTTP_ACADEMY_REDIS_PREFIX) {
-                *allowed = "prefix= with 1 to 128 characters";
-                goto failed;
-            }
-
-            redis->prefix = s;
-            continue;
+        if (param[n].name.len == 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\" in \"academy_redis\" "
+                               "directive, allowed are name=, server=, db=, "
+                               "user=, password_file=, prefix=, "
+                               "connect_timeout=, timeout=", &value[i]);
+            return NULL;
         }
 
-        if (ngx_strncmp(value[i].data, "connect_timeout=", 16) == 0) {
+        s.data = value[i].data + param[n].name.len;
+        s.len = value[i].len - param[n].name.len;
 
-            if (ngx_http_academy_redis_set_time(&s, &redis->connect_timeout)
-                != NGX_OK)
-            {
-                *allowed = "connect_timeout= with a time from 1ms to 1h";
-                goto failed;
-            }
+        if (seen & (1 << n)) {
+            allowed = "given once";
 
-            continue;
+        } else if (s.len == 0) {
+            allowed = "one with a value";
+
+        } else {
+            allowed = param[n].set(cf, redis, &s);
         }
 
-        if (ngx_strncmp(value[i].data, "timeout=", 8) == 0) {
-
-            if (ngx_http_academy_redis_set_time(&s, &redis->timeout)
-                != NGX_OK)
-            {
-                *allowed = "timeout= with a time from 1ms to 1h";
-                goto failed;
-            }
-
-            continue;
+        if (allowed == NGX_CONF_ERROR) {
+            return NULL;
         }
 
-        goto invalid;
+        if (allowed) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid value \"%V\" in \"academy_redis\" "
+                               "directive, it must be %s", &value[i], allowed);
+            return NULL;
+        }
+
+        seen |= 1 << n;
     }
 
     if (redis->exchange.name.len == 0 || redis->server.len == 0) {
-        *allowed = "name= and server=, both";
-        goto failed;
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "no \"%s\" in \"academy_redis\" directive, it must "
+                           "have name= and server=",
+                           redis->exchange.name.len ? "server=" : "name=");
+        return NULL;
     }
 
     if (redis->user.len && redis->password.len == 0) {
-        *allowed = "user= with password_file=";
-        goto failed;
-    }
-
-    if (ngx_http_academy_redis_set_server(cf, redis) != NGX_OK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "no \"password_file=\" in \"academy_redis\" "
+                           "directive, user \"%V\" must have one",
+                           &redis->user);
         return NULL;
     }
 
-    zone.len = sizeof("academy_redis:") - 1 + redis->exchange.name.len;
-    zone.data = ngx_pnalloc(cf->pool, zone.len);
-    if (zone.data == NULL) {
+    if (ngx_http_academy_redis_add_zone(cf, redis, tag) != NGX_OK) {
         return NULL;
     }
 
-    ngx_sprintf(zone.data, "academy_redis:%V", &redis->exchange.name);
+    redis->exchange.store = &ngx_http_academy_redis_store;
 
-    shm_zone = ngx_shared_memory_add(cf, &zone, 8 * ngx_pagesize, tag);
+    ngx_http_academy_redis_script_init();
+
+    return redis;
+}
+
+
+static ngx_int_t
+ngx_http_academy_redis_add_zone(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis, void *tag)
+{
+    ngx_str_t        name;
+    ngx_shm_zone_t  *shm_zone;
+
+    name.len = sizeof("academy_redis:") - 1 + redis->exchange.name.len;
+    name.data = ngx_pnalloc(cf->pool, name.len);
+    if (name.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_sprintf(name.data, "academy_redis:%V", &redis->exchange.name);
+
+    shm_zone = ngx_shared_memory_add(cf, &name, 16 * ngx_pagesize, tag);
     if (shm_zone == NULL) {
-        return NULL;
+        return NGX_ERROR;
     }
 
     if (shm_zone->data) {
-        *allowed = "a name= that no other one has";
-        goto failed;
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "duplicate name \"%V\" in \"academy_redis\" "
+                           "directive, it must be one that no other "
+                           "\"academy_zone\" or \"academy_redis\" has",
+                           &redis->exchange.name);
+        return NGX_ERROR;
     }
 
     shm_zone->init = ngx_http_academy_redis_init_zone;
     shm_zone->data = redis;
 
     redis->shm_zone = shm_zone;
-    redis->exchange.store = &ngx_http_academy_redis_store;
 
-    ngx_http_academy_redis_script_init();
+    return NGX_OK;
+}
 
-    return redis;
 
-invalid:
-
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\" in "
-                       "\"academy_redis\" directive, allowed are name=, "
-                       "server=, db=, user=, password_file=, prefix=, "
-                       "connect_timeout=, timeout=", &value[i]);
-
-failed:
+static char *
+ngx_http_academy_redis_set_name(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis, ngx_str_t *s)
+{
+    redis->exchange.name = *s;
 
     return NULL;
 }
 
 
-static ngx_int_t
+static char *
 ngx_http_academy_redis_set_server(ngx_conf_t *cf,
-    ngx_http_academy_redis_t *redis)
+    ngx_http_academy_redis_t *redis, ngx_str_t *s)
 {
     ngx_url_t  u;
 
     ngx_memzero(&u, sizeof(ngx_url_t));
 
-    u.url = redis->server;
+    u.url = *s;
     u.default_port = 6379;
 
     if (ngx_parse_url(cf->pool, &u) != NGX_OK) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "%s in server \"%V\" of \"academy_redis\" "
-                           "directive, allowed are HOST, HOST:PORT and "
-                           "unix:PATH", u.err ? u.err : "no memory", &u.url);
-        return NGX_ERROR;
+                           "%s in value \"server=%V\" in \"academy_redis\" "
+                           "directive, it must be server=HOST[:PORT] or "
+                           "server=unix:PATH", u.err ? u.err : "no memory", s);
+        return NGX_CONF_ERROR;
     }
 
+    redis->server = *s;
     redis->addrs = u.addrs;
     redis->naddrs = u.naddrs;
 
@@ -279,7 +303,67 @@ ngx_http_academy_redis_set_server(ngx_conf_t *cf,
         }
     }
 
-    return NGX_OK;
+    return NULL;
+}
+
+
+static char *
+ngx_http_academy_redis_set_db(ngx_conf_t *cf, ngx_http_academy_redis_t *redis,
+    ngx_str_t *s)
+{
+    ngx_int_t  n;
+
+    n = ngx_atoi(s->data, s->len);
+
+    if (n == NGX_ERROR || n > 65535) {
+        return "db= with a number from 0 to 65535";
+    }
+
+    redis->db = n;
+
+    return NULL;
+}
+
+
+static char *
+ngx_http_academy_redis_set_user(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis, ngx_str_t *s)
+{
+    redis->user = *s;
+
+    return NULL;
+}
+
+
+static char *
+ngx_http_academy_redis_set_prefix(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis, ngx_str_t *s)
+{
+    if (s->len > NGX_HTTP_ACADEMY_REDIS_PREFIX) {
+        return "prefix= with at most 128 characters";
+    }
+
+    redis->prefix = *s;
+
+    return NULL;
+}
+
+
+static char *
+ngx_http_academy_redis_set_connect_timeout(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis, ngx_str_t *s)
+{
+    return ngx_http_academy_redis_set_time(s, &redis->connect_timeout)
+               == NGX_OK ? NULL : "connect_timeout= with a time from 1ms to 1h";
+}
+
+
+static char *
+ngx_http_academy_redis_set_timeout(ngx_conf_t *cf,
+    ngx_http_academy_redis_t *redis, ngx_str_t *s)
+{
+    return ngx_http_academy_redis_set_time(s, &redis->timeout)
+               == NGX_OK ? NULL : "timeout= with a time from 1ms to 1h";
 }
 
 
@@ -301,29 +385,28 @@ ngx_http_academy_redis_resolve(ngx_http_academy_exchange_t *exchange,
 
 /* the first line of a file, which is never told to anybody */
 
-static ngx_int_t
-ngx_http_academy_redis_read_password(ngx_conf_t *cf,
+static char *
+ngx_http_academy_redis_set_password(ngx_conf_t *cf,
     ngx_http_academy_redis_t *redis, ngx_str_t *name)
 {
-    u_char      buf[1024];
+    u_char     *end, buf[1024];
     ssize_t     n;
     ngx_fd_t    fd;
     ngx_str_t   file;
-    u_char     *end;
 
     file = *name;
 
     if (ngx_conf_full_name(cf->cycle, &file, 1) != NGX_OK) {
-        return NGX_ERROR;
+        return NGX_CONF_ERROR;
     }
 
     fd = ngx_open_file(file.data, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
 
     if (fd == NGX_INVALID_FILE) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_open_file_n " password_file \"%V\" failed",
-                           &file);
-        return NGX_ERROR;
+                           ngx_open_file_n " \"%V\" of \"academy_redis\" "
+                           "directive's password_file= failed", &file);
+        return NGX_CONF_ERROR;
     }
 
     n = ngx_read_fd(fd, buf, sizeof(buf));
@@ -335,9 +418,9 @@ ngx_http_academy_redis_read_password(ngx_conf_t *cf,
 
     if (n == -1) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_read_fd_n " password_file \"%V\" failed",
-                           &file);
-        return NGX_ERROR;
+                           ngx_read_fd_n " \"%V\" of \"academy_redis\" "
+                           "directive's password_file= failed", &file);
+        return NGX_CONF_ERROR;
     }
 
     end = ngx_strlchr(buf, buf + n, '\n');
@@ -349,22 +432,23 @@ ngx_http_academy_redis_read_password(ngx_conf_t *cf,
 
     if (end == buf || (size_t) (end - buf) == sizeof(buf)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "the first line of password_file \"%V\" has to "
-                           "hold a password of 1 to %uz bytes", &file,
+                           "invalid value \"password_file=%V\" in "
+                           "\"academy_redis\" directive, the first line of "
+                           "it must be a password of 1 to %uz bytes", name,
                            sizeof(buf) - 1);
-        return NGX_ERROR;
+        return NGX_CONF_ERROR;
     }
 
     redis->password.len = end - buf;
     redis->password.data = ngx_pnalloc(cf->pool, redis->password.len);
     if (redis->password.data == NULL) {
-        return NGX_ERROR;
+        return NGX_CONF_ERROR;
     }
 
     ngx_memcpy(redis->password.data, buf, redis->password.len);
     ngx_explicit_memzero(buf, sizeof(buf));
 
-    return NGX_OK;
+    return NULL;
 }
 
 

@@ -115,12 +115,8 @@ typedef void (*ngx_http_academy_redis_answer_pt)(
 
 extern ngx_http_academy_store_t  ngx_http_academy_redis_store;
 
-/*
- * An exchange as an "academy_redis" directive says; NULL: the reason is logged,
- * or allowed says what may stand there.
- */
-ngx_http_academy_redis_t *ngx_http_academy_redis_add(ngx_conf_t *cf, void *tag,
-    char **allowed);
+/* an exchange as an "academy_redis" directive says; NULL: the log says why */
+ngx_http_academy_redis_t *ngx_http_academy_redis_add(ngx_conf_t *cf, void *tag);
 
 /* by which its name is looked up again when it is connected to again */
 void ngx_http_academy_redis_resolve(ngx_http_academy_exchange_t *exchange,
