@@ -1348,7 +1348,280 @@ location / { academy_exchange x; academy_gravestone_expiry 1d; }
 --- error_log eval: ::emerg('"academy_gravestone_expiry" directive is not allowed here')
 
 
-=== TEST 156: academy_log_deliveries maybe
+=== TEST 156: academy_redis with all that there can be
+--- zone_only: about a zone's own parameters
+--- http_config
+academy_redis name=x server=127.0.0.1:1 db=65535 user=ann
+              password_file=nginx.conf "prefix=[a*?]:{}"
+              connect_timeout=1h timeout=1ms;
+academy_redis name=y server=unix:nowhere db=0 timeout=100ms;
+academy_redis name=z server=localhost connect_timeout=1ms timeout=1h;
+academy_zone zone=u:2m;
+--- config
+location / { academy_exchange y; academy_redeliver off; }
+location /x/ { academy_exchange x; }
+location /z/ { academy_exchange z; }
+location /u/ { academy_exchange u; academy_redeliver on; }
+--- request eval
+::status(1)
+--- error_code: 503
+--- response_headers
+Retry-After: 1
+--- response_body chomp
+The exchange's store does not answer, try again
+--- no_error_log
+[error]
+
+
+=== TEST 157: academy_redis without a name
+--- http_config
+academy_redis server=127.0.0.1 db=1;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', 'no "name="', 'name= and server=')
+
+
+=== TEST 158: academy_redis without a server
+--- http_config
+academy_redis name=x db=1;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', 'no "server="', 'name= and server=')
+
+
+=== TEST 159: academy_redis with one parameter
+--- http_config
+academy_redis name=x;
+--- must_die
+--- error_log eval: ::emerg('invalid number of arguments in "academy_redis" directive')
+
+
+=== TEST 160: academy_redis with an empty name
+--- http_config
+academy_redis name= server=127.0.0.1;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"name="', 'one with a value')
+
+
+=== TEST 161: academy_redis with something else
+--- http_config
+academy_redis name=x server=127.0.0.1:1 host=y;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"host=y"', 'allowed are name=, server=, db=')
+
+
+=== TEST 162: academy_redis with a word
+--- http_config
+academy_redis name=x server=127.0.0.1:1 quickly;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"quickly"', 'allowed are name=')
+
+
+=== TEST 163: academy_redis with two servers
+--- http_config
+academy_redis name=x server=127.0.0.1:1 server=127.0.0.2;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"server=127.0.0.2"', 'it must be given once')
+
+
+=== TEST 164: academy_redis on port 0
+--- http_config
+academy_redis name=x server=127.0.0.1:0;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', 'invalid port', '"server=127.0.0.1:0"', 'server=HOST[:PORT] or server=unix:PATH')
+
+
+=== TEST 165: academy_redis on port 65536
+--- http_config
+academy_redis name=x server=127.0.0.1:65536;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"server=127.0.0.1:65536"', 'server=HOST[:PORT]')
+
+
+=== TEST 166: academy_redis on a path
+--- http_config
+academy_redis name=x server=127.0.0.1:6379/2;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"server=127.0.0.1:6379/2"', 'server=HOST[:PORT]')
+
+
+=== TEST 167: academy_redis on a UNIX socket without a name
+--- http_config
+academy_redis name=x server=unix:;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"server=unix:"', 'server=unix:PATH')
+
+
+=== TEST 168: academy_redis on an unknown host
+--- http_config
+academy_redis name=x server=nowhere.invalid;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', 'host not found', '"server=nowhere.invalid"')
+
+
+=== TEST 169: academy_redis db=-1
+--- http_config
+academy_redis name=x server=127.0.0.1:1 db=-1;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"db=-1"', 'a number from 0 to 65535')
+
+
+=== TEST 170: academy_redis db=65536
+--- http_config
+academy_redis name=x server=127.0.0.1:1 db=65536;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"db=65536"', 'a number from 0 to 65535')
+
+
+=== TEST 171: academy_redis db=first
+--- http_config
+academy_redis name=x server=127.0.0.1:1 db=first;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"db=first"', 'a number from 0 to 65535')
+
+
+=== TEST 172: academy_redis connect_timeout=0
+--- http_config
+academy_redis name=x server=127.0.0.1:1 connect_timeout=0;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"connect_timeout=0"', 'a time from 1ms to 1h')
+
+
+=== TEST 173: academy_redis connect_timeout=61m
+--- http_config
+academy_redis name=x server=127.0.0.1:1 connect_timeout=61m;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"connect_timeout=61m"', 'a time from 1ms to 1h')
+
+
+=== TEST 174: academy_redis connect_timeout=soon
+--- http_config
+academy_redis name=x server=127.0.0.1:1 connect_timeout=soon;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"connect_timeout=soon"', 'a time from 1ms to 1h')
+
+
+=== TEST 175: academy_redis connect_timeout=-1
+--- http_config
+academy_redis name=x server=127.0.0.1:1 connect_timeout=-1;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"connect_timeout=-1"', 'a time from 1ms to 1h')
+
+
+=== TEST 176: academy_redis timeout=0
+--- http_config
+academy_redis name=x server=127.0.0.1:1 timeout=0;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"timeout=0"', 'a time from 1ms to 1h')
+
+
+=== TEST 177: academy_redis timeout=61m
+--- http_config
+academy_redis name=x server=127.0.0.1:1 timeout=61m;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"timeout=61m"', 'a time from 1ms to 1h')
+
+
+=== TEST 178: academy_redis timeout=soon
+--- http_config
+academy_redis name=x server=127.0.0.1:1 timeout=soon;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"timeout=soon"', 'a time from 1ms to 1h')
+
+
+=== TEST 179: academy_redis timeout=-1
+--- http_config
+academy_redis name=x server=127.0.0.1:1 timeout=-1;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"timeout=-1"', 'a time from 1ms to 1h')
+
+
+=== TEST 180: academy_redis with a long prefix
+--- http_config
+academy_redis name=x server=127.0.0.1:1 prefix=ppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppp;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"prefix=ppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppp"', 'at most 128 characters')
+
+
+=== TEST 181: academy_redis with a user and no password
+--- http_config
+academy_redis name=x server=127.0.0.1:1 user=ann;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"ann"', 'no "password_file="')
+
+
+=== TEST 182: academy_redis with a password file that is not there
+--- http_config
+academy_redis name=x server=127.0.0.1:1 password_file=nowhere;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', 'nowhere', 'No such file')
+
+
+=== TEST 183: academy_redis with a password file that is a directory
+--- http_config
+academy_redis name=x server=127.0.0.1:1 password_file=.;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', 'password_file=', 'Is a directory')
+
+
+=== TEST 184: academy_redis with an empty password file
+--- http_config
+academy_redis name=x server=127.0.0.1:1 password_file=/dev/null;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"password_file=/dev/null"', 'a password of 1 to 1023 bytes')
+
+
+=== TEST 185: academy_redis with a password file of no end
+--- http_config
+academy_redis name=x server=127.0.0.1:1 password_file=/dev/zero;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', '"password_file=/dev/zero"', 'a password of 1 to 1023 bytes')
+
+
+=== TEST 186: academy_redis twice with one name
+--- http_config
+academy_redis name=x server=127.0.0.1:1 ;
+academy_redis name=x server=127.0.0.1:2;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', 'duplicate name "x"', 'no other "academy_zone" or "academy_redis" has')
+
+
+=== TEST 187: academy_redis with a zone's name
+--- zone_only: about a zone's own parameters
+--- http_config
+academy_zone zone=x:2m;
+academy_redis name=x server=127.0.0.1:1 ;
+--- must_die
+--- error_log eval: ::emerg('academy_redis', 'duplicate name "x"', 'no other "academy_zone" or "academy_redis" has')
+
+
+=== TEST 188: a zone with academy_redis's name
+--- zone_only: about a zone's own parameters
+--- http_config
+academy_redis name=x server=127.0.0.1:1 ;
+academy_zone zone=x:2m;
+--- must_die
+--- error_log eval: ::emerg('academy_zone', 'duplicate name "x"', 'no other "academy_zone" or "academy_redis" has')
+
+
+=== TEST 189: academy_redeliver on Redis
+--- http_config
+academy_redis name=x server=127.0.0.1:1 ;
+--- config
+location / { academy_exchange x; academy_redeliver on; }
+--- must_die
+--- error_log eval: ::emerg('academy_redeliver on', 'in a zone only', 'redis "x"')
+
+
+=== TEST 190: academy_redis in a server
+--- http_config
+academy_zone zone=x:2m;
+--- config
+academy_redis name=x server=127.0.0.1:1 ;
+location / { academy_exchange x; }
+--- must_die
+--- error_log eval: ::emerg('"academy_redis" directive is not allowed here')
+
+
+=== TEST 191: academy_log_deliveries maybe
 --- config
 location / { academy_exchange x; academy_log_deliveries maybe; }
 --- must_die
