@@ -21,7 +21,10 @@ from agents import Adder
 from process import SCENE
 from provider import CLIENT, Names, Provider
 
-pytestmark = pytest.mark.nginx_only
+pytestmark = [
+    pytest.mark.nginx_only,
+    pytest.mark.zone_only("each example says what its store is"),
+]
 
 
 @pytest.fixture

@@ -12,7 +12,10 @@ from academy_nginx import run
 TIMEOUT = 2
 ON = f"academy_redeliver on; academy_agent_timeout {TIMEOUT}s;"
 
-pytestmark = pytest.mark.nginx_only
+pytestmark = [
+    pytest.mark.nginx_only,
+    pytest.mark.zone_only("requests are put back in a zone only"),
+]
 
 
 def begun(path):
