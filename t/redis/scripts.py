@@ -171,6 +171,10 @@ class Exchange:
         """Leases as (uid, seq)."""
         return self.run("give_back", self.node, *sum(leases, ()))
 
+    def restore(self, uid, old, new, order, json, back=False):
+        return self.run("restore", self.node, uid, old, new, order, json,
+                        int(back), self.msgexp)
+
     def leave(self, n=100, node=None, dead=False):
         return self.run("leave", node or self.node, n, int(dead))
 

@@ -787,6 +787,38 @@ def test_leave_of_large_ones(x, pair):
     assert len(x.queue(agent)) == 10
 
 
+def test_restore(x, db, pair):
+    agent, user = pair
+    for text in ("one", "two", "three"):
+        x.put(user, agent, json=text, messages=9)
+    leases = x.take(agent, 3)
+    x.settle((agent, 1, 3), (agent, 2, 3))
+
+    # one is leased again, in its old place, and two goes back at once
+    assert x.restore(agent, 1, 4, 1, "one") == OK
+    assert x.restore(agent, 2, 2, 2, "two", back=True) == OK
+    assert x.queue(agent) == ["two"]
+    held = db.get("academy:held:" + agent)
+    assert x.restore(agent, 1, 4, 1, "one") == OK
+    assert db.get("academy:held:" + agent) == held
+    while x.leave(1)[1]:
+        pass
+    assert x.queue(agent) == ["one", "three", "two"]
+    assert db.get("academy:held:" + agent).startswith("0 11")
+    assert db.keys("academy:lease*") == []
+    assert len(leases) == 3
+
+    # that it was settled was never told: the lease is there still
+    ((seq, _),) = x.take(agent)
+    assert x.restore(agent, seq, 9, seq, "one", back=True) == OK
+    assert x.queue(agent) == ["one", "three", "two"]
+    assert db.keys("academy:lease*") == []
+
+    x.terminate(agent)
+    assert x.restore(agent, 9, 10, 9, "one") == OK
+    assert db.keys("academy:lease*") == []
+
+
 def test_leave_of_the_living(x, pair):
     agent, user = pair
     x.put(user, agent)

@@ -85,6 +85,7 @@ typedef enum {
     NGX_HTTP_ACADEMY_SCRIPT_TAKE,
     NGX_HTTP_ACADEMY_SCRIPT_SETTLE,
     NGX_HTTP_ACADEMY_SCRIPT_GIVE_BACK,
+    NGX_HTTP_ACADEMY_SCRIPT_RESTORE,
     NGX_HTTP_ACADEMY_SCRIPT_LEAVE,
     NGX_HTTP_ACADEMY_SCRIPT_TICK,
     NGX_HTTP_ACADEMY_SCRIPT_INDEX,
@@ -201,7 +202,10 @@ typedef struct {
     u_char                             *json;       /* malloc()ed, hiredis's */
     size_t                              size;
     uint64_t                            seq;
+    uint64_t                            order;      /* the first seq of it */
     u_char                              uid[16];
+    unsigned                            told:1;     /* settled: see written() */
+    unsigned                            leased:1;   /* again, with a new seq */
 } ngx_http_academy_redis_lease_t;
 
 

@@ -24,6 +24,10 @@
 #define NGX_HTTP_ACADEMY_REDIS_BATCH   40
 #define NGX_HTTP_ACADEMY_REDIS_BYTES   131072
 
+/* so far a message's kind is looked for */
+
+#define NGX_HTTP_ACADEMY_REDIS_KIND    4096
+
 /* a longer name of an entity is null in what is kept of a request */
 
 #define NGX_HTTP_ACADEMY_REDIS_NAME    255
@@ -46,6 +50,17 @@ static void ngx_http_academy_redis_header(ngx_http_academy_envelope_t *env,
     u_char *buf, ngx_str_t *header);
 static u_char *ngx_http_academy_redis_print_entity(u_char *p,
     ngx_http_academy_entity_t *entity);
+static ngx_uint_t ngx_http_academy_redis_is_response(
+    ngx_http_academy_redis_lease_t *lease);
+static void ngx_http_academy_redis_lease_again(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_lease_t *lease);
+static void ngx_http_academy_redis_restored_handler(
+    ngx_http_academy_redis_t *redis, void *data,
+    ngx_http_academy_redis_answer_t *answer);
+static ngx_int_t ngx_http_academy_redis_restore(
+    ngx_http_academy_redis_t *redis, ngx_http_academy_redis_lease_t *lease,
+    uint64_t old, ngx_uint_t back, ngx_http_academy_redis_answer_pt handler,
+    void *data);
 static void ngx_http_academy_redis_gather(ngx_http_academy_redis_t *redis,
     ngx_queue_t *queue, ngx_http_academy_redis_lease_t *lease);
 static void ngx_http_academy_redis_gather_handler(ngx_event_t *ev);
@@ -217,11 +232,180 @@ ngx_http_academy_redis_piece(ngx_http_academy_exchange_t *exchange,
 }
 
 
+/*
+ * What a process had written the system goes on to send when that process has
+ * died.  A request may come twice for that, but a response may not: the Python
+ * client of 1.0.0 listens no more when it does.  So a response is settled when
+ * it is written, and kept here, and leased again when there is a doubt.
+ */
+
 void
 ngx_http_academy_redis_written(ngx_http_academy_exchange_t *exchange,
     ngx_http_academy_delivery_t *delivery, ngx_uint_t n, ngx_uint_t written)
 {
-    /* void */
+    ngx_uint_t                       i;
+    ngx_http_academy_redis_t        *redis;
+    ngx_http_academy_redis_lease_t  *lease, *copy;
+
+    redis = ngx_http_academy_redis_of(exchange);
+
+    for (i = 0; i < n; i++) {
+        lease = delivery[i].message;
+
+        if (!written) {
+
+            if (lease->told && !lease->leased) {
+                ngx_http_academy_redis_lease_again(redis, lease);
+            }
+
+            continue;
+        }
+
+        if (lease->told || !ngx_http_academy_redis_is_response(lease)) {
+            continue;
+        }
+
+        copy = ngx_alloc(sizeof(ngx_http_academy_redis_lease_t),
+                         ngx_cycle->log);
+        if (copy == NULL) {
+            continue;
+        }
+
+        *copy = *lease;
+        copy->json = NULL;
+        lease->told = 1;
+
+        ngx_http_academy_redis_gather(redis, &redis->wait->gather.settled,
+                                      copy);
+    }
+}
+
+
+/* whether a message's header says so; where it is not sure, a request */
+
+static ngx_uint_t
+ngx_http_academy_redis_is_response(ngx_http_academy_redis_lease_t *lease)
+{
+    size_t       len;
+    u_char      *p, *end, *start;
+    ngx_uint_t   depth, header;
+
+    p = lease->json;
+    end = p + ngx_min(lease->size, NGX_HTTP_ACADEMY_REDIS_KIND);
+    depth = 0;
+    header = 0;
+
+    for ( /* void */ ; p < end; p++) {
+
+        if (*p == '{' || *p == '[') {
+            depth++;
+            continue;
+        }
+
+        if (*p == '}' || *p == ']') {
+
+            if (--depth < 2 && header) {
+                return 0;
+            }
+
+            continue;
+        }
+
+        if (*p != '"') {
+            continue;
+        }
+
+        start = ++p;
+
+        while (p < end && *p != '"') {
+            p += (*p == '\\') ? 2 : 1;
+        }
+
+        len = p - start;
+
+        for (p++; p < end && *p == ' '; p++) { /* void */ }
+
+        if (p >= end || *p != ':') {
+            p--;
+            continue;
+        }
+
+        if (depth == 1) {
+            header = (len == 6 && ngx_memcmp(start, "header", 6) == 0);
+            continue;
+        }
+
+        if (depth != 2 || !header || len != 4
+            || ngx_memcmp(start, "kind", 4) != 0)
+        {
+            continue;
+        }
+
+        for (p++; p < end && *p == ' '; p++) { /* void */ }
+
+        return end - p > (ssize_t) sizeof("\"response\"") - 1
+               && ngx_memcmp(p, "\"response\"", sizeof("\"response\"") - 1)
+                  == 0;
+    }
+
+    return 0;
+}
+
+
+/* whether that comes to anything is seen when it is settled or given back */
+
+static void
+ngx_http_academy_redis_lease_again(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_lease_t *lease)
+{
+    uint64_t  old;
+
+    old = lease->seq;
+
+    lease->leased = 1;
+    lease->seq = ++redis->seq;
+
+    ngx_http_academy_redis_flush(redis);
+
+    (void) ngx_http_academy_redis_restore(redis, lease, old, 0,
+                                     ngx_http_academy_redis_restored_handler,
+                                     NULL);
+}
+
+
+static void
+ngx_http_academy_redis_restored_handler(ngx_http_academy_redis_t *redis,
+    void *data, ngx_http_academy_redis_answer_t *answer)
+{
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "academy redis leased again: %ui",
+                   (ngx_uint_t) answer->result);
+}
+
+
+static ngx_int_t
+ngx_http_academy_redis_restore(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_lease_t *lease, uint64_t old, ngx_uint_t back,
+    ngx_http_academy_redis_answer_pt handler, void *data)
+{
+    ngx_http_academy_expiry_t      *expiry;
+    ngx_http_academy_redis_args_t   args;
+
+    expiry = redis->exchange.expiry;
+    args.n = 0;
+
+    ngx_http_academy_redis_arg_data(&args, redis->node,
+                                    NGX_HTTP_ACADEMY_NODE_LEN);
+    ngx_http_academy_redis_arg_uid(&args, lease->uid);
+    ngx_http_academy_redis_arg_number(&args, old);
+    ngx_http_academy_redis_arg_number(&args, lease->seq);
+    ngx_http_academy_redis_arg_number(&args, lease->order);
+    ngx_http_academy_redis_arg_data(&args, lease->json, lease->size);
+    ngx_http_academy_redis_arg_number(&args, back);
+    ngx_http_academy_redis_arg_number(&args, expiry->messages);
+
+    return ngx_http_academy_redis_run(redis, NGX_HTTP_ACADEMY_SCRIPT_RESTORE,
+                                      args.args, args.n, handler, data);
 }
 
 
@@ -229,14 +413,25 @@ void
 ngx_http_academy_redis_settle(ngx_http_academy_exchange_t *exchange,
     ngx_http_academy_delivery_t *delivery, ngx_uint_t n)
 {
-    ngx_uint_t                 i;
-    ngx_http_academy_redis_t  *redis;
+    ngx_uint_t                       i;
+    ngx_http_academy_redis_t        *redis;
+    ngx_http_academy_redis_lease_t  *lease;
 
     redis = ngx_http_academy_redis_of(exchange);
 
     for (i = 0; i < n; i++) {
+        lease = delivery[i].message;
+
+        ngx_http_academy_redis_free(lease->json);
+        lease->json = NULL;
+
+        if (lease->told && !lease->leased) {
+            ngx_free(lease);
+            continue;
+        }
+
         ngx_http_academy_redis_gather(redis, &redis->wait->gather.settled,
-                                      delivery[i].message);
+                                      lease);
     }
 }
 
@@ -260,6 +455,11 @@ void
 ngx_http_academy_redis_return(ngx_http_academy_redis_t *redis,
     ngx_http_academy_redis_lease_t *lease)
 {
+    if (lease->json && !lease->told) {
+        ngx_http_academy_redis_free(lease->json);
+        lease->json = NULL;
+    }
+
     (void) ngx_http_academy_redis_wait_hold(redis, lease->uid);
 
     ngx_http_academy_redis_gather(redis, &redis->wait->gather.returned, lease);
@@ -270,11 +470,6 @@ static void
 ngx_http_academy_redis_gather(ngx_http_academy_redis_t *redis,
     ngx_queue_t *queue, ngx_http_academy_redis_lease_t *lease)
 {
-    if (lease->json) {
-        ngx_http_academy_redis_free(lease->json);
-        lease->json = NULL;
-    }
-
     ngx_queue_insert_tail(queue, &lease->queue);
 
     ngx_post_event(&redis->wait->gather.event, &ngx_posted_events);
@@ -454,11 +649,11 @@ ngx_http_academy_redis_newer(const void *one, const void *two)
     a = *(ngx_http_academy_redis_lease_t **) one;
     b = *(ngx_http_academy_redis_lease_t **) two;
 
-    if (a->seq == b->seq) {
+    if (a->order == b->order) {
         return 0;
     }
 
-    return (a->seq > b->seq) ? -1 : 1;
+    return (a->order > b->order) ? -1 : 1;
 }
 
 
@@ -469,6 +664,7 @@ ngx_http_academy_redis_send(ngx_http_academy_redis_t *redis,
     ngx_queue_t *leases, ngx_http_academy_redis_script_e script)
 {
     size_t                           size;
+    ngx_int_t                        rc;
     ngx_str_t                        args[1 + 3 * NGX_HTTP_ACADEMY_REDIS_BATCH];
     ngx_uint_t                       n;
     ngx_queue_t                     *q;
@@ -494,8 +690,9 @@ ngx_http_academy_redis_send(ngx_http_academy_redis_t *redis,
         q = ngx_queue_head(leases);
         lease = ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue);
 
-        if (script == NGX_HTTP_ACADEMY_SCRIPT_GIVE_BACK
-            && n && size + lease->size > NGX_HTTP_ACADEMY_REDIS_BYTES)
+        if (script == NGX_HTTP_ACADEMY_SCRIPT_GIVE_BACK && n
+            && (lease->told
+                || size + lease->size > NGX_HTTP_ACADEMY_REDIS_BYTES))
         {
             break;
         }
@@ -504,14 +701,24 @@ ngx_http_academy_redis_send(ngx_http_academy_redis_t *redis,
 
         ngx_queue_remove(q);
         ngx_queue_insert_tail(&batch->leases, q);
+
+        if (script == NGX_HTTP_ACADEMY_SCRIPT_GIVE_BACK && lease->told) {
+            rc = ngx_http_academy_redis_restore(redis, lease, lease->seq, 1,
+                                     ngx_http_academy_redis_sent_handler,
+                                     batch);
+            goto done;
+        }
     }
 
     n = ngx_http_academy_redis_fill(redis, batch, script, args);
 
-    if (ngx_http_academy_redis_run(redis, script, args, n,
-                                   ngx_http_academy_redis_sent_handler, batch)
-        != NGX_OK)
-    {
+    rc = ngx_http_academy_redis_run(redis, script, args, n,
+                                    ngx_http_academy_redis_sent_handler,
+                                    batch);
+
+done:
+
+    if (rc != NGX_OK) {
         ngx_queue_add(leases, &batch->leases);
         ngx_free(batch);
         return NGX_ERROR;
@@ -599,6 +806,11 @@ ngx_http_academy_redis_sent_handler(ngx_http_academy_redis_t *redis,
         lease = ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue);
 
         ngx_queue_remove(q);
+
+        if (lease->json) {
+            ngx_http_academy_redis_free(lease->json);
+        }
+
         ngx_free(lease);
     }
 

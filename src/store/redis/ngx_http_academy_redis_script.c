@@ -53,6 +53,7 @@ static ngx_str_t  ngx_http_academy_script_texts[NGX_HTTP_ACADEMY_SCRIPTS] = {
     ngx_string(NGX_HTTP_ACADEMY_LUA_TAKE),
     ngx_string(NGX_HTTP_ACADEMY_LUA_SETTLE),
     ngx_string(NGX_HTTP_ACADEMY_LUA_GIVE_BACK),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_RESTORE),
     ngx_string(NGX_HTTP_ACADEMY_LUA_LEAVE),
     ngx_string(NGX_HTTP_ACADEMY_LUA_TICK),
     ngx_string(NGX_HTTP_ACADEMY_LUA_INDEX),
@@ -63,7 +64,7 @@ static ngx_str_t  ngx_http_academy_script_texts[NGX_HTTP_ACADEMY_SCRIPTS] = {
 static const char  *ngx_http_academy_script_files[NGX_HTTP_ACADEMY_SCRIPTS] = {
     "create", "terminate", "close", "status", "share", "unshare", "shares",
     "heartbeat", "beat", "stats", "discover", "put", "take", "settle",
-    "give_back", "leave", "tick", "index", "requests"
+    "give_back", "restore", "leave", "tick", "index", "requests"
 };
 
 

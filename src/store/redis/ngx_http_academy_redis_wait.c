@@ -684,6 +684,7 @@ ngx_http_academy_redis_reserve(ngx_http_academy_redis_mailbox_t *mailbox,
         }
 
         lease->seq = ++mailbox->redis->seq;
+        lease->order = lease->seq;
         ngx_memcpy(lease->uid, mailbox->uid, 16);
 
         ngx_queue_insert_tail(&mailbox->leases, &lease->queue);

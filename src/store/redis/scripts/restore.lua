@@ -1,0 +1,40 @@
+-- uses: common_held common_lease
+-- ARGV: P node uid old new order json back(0/1) msgexp
+-- A message that was settled when it was written, and may not have been
+-- received, is leased again, as new, or goes back at once.  The lease may be
+-- there still, as old.
+
+local node, uid, old, new = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local leases, lease = P .. 'academy:leases:' .. node,
+                      P .. 'academy:lease:' .. node .. ':'
+local v = call('MGET', P .. 'active:' .. uid, P .. 'academy:held:' .. uid)
+
+if v[1] ~= 'ACTIVE' then
+    return { OK }
+end
+
+call('ZREM', leases, uid .. ':' .. old)
+
+if call('EXISTS', lease .. new) == 0 then
+
+    if call('EXISTS', lease .. old) == 1 then
+        call('RENAME', lease .. old, lease .. new)
+
+    else
+        call('LPUSH', lease .. new, ARGV[7])
+        expire(lease .. new, tonumber(ARGV[9]))
+
+        if v[2] then
+            local n, bytes = held_read(v[2])
+            held_write(uid, n + 1, bytes + #ARGV[7])
+        end
+    end
+end
+
+if ARGV[8] == '1' then
+    give(node, uid, new)
+else
+    call('ZADD', leases, ARGV[6], uid .. ':' .. new)
+end
+
+return { OK }
