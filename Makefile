@@ -464,8 +464,10 @@ install: $(SO)
 # Two lanes run side by side, for two cores: what of the second waits, mostly.
 
 ifeq ($(NGX_SRC),)
-LANE_1 := check fuzz poison prove prove-asan prove-defer prove-valgrind client
-LANE_2 := workers workers-asan auth auth-asan faults redis
+LANE_1 := check fuzz poison prove prove-asan prove-defer prove-valgrind client \
+	client-redis prove-redis
+LANE_2 := workers workers-asan auth auth-asan faults redis redis-faults \
+	workers-redis
 else
 LANE_1 := check prove prove-static client
 LANE_2 := workers auth redis
@@ -502,7 +504,11 @@ run_workers-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) t/workers
 run_auth = $(PYTEST) -n 4 t/auth
 run_auth-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) -n 4 t/auth
 
-run_redis = $(PYTEST) t/redis
+run_redis = $(PYTEST) t/redis --ignore t/redis/test_faults.py
+run_redis-faults = $(PYTEST) -n 4 t/redis/test_faults.py
+run_prove-redis = ACADEMY_STORE=redis $(PROVE) -j 2 t/
+run_client-redis = ACADEMY_STORE=redis $(PYTEST) t/client
+run_workers-redis = ACADEMY_STORE=redis $(PYTEST) -n 3 t/workers
 
 run_faults = ACADEMY_MODULE=$(abspath $(call so,faults)) $(PYTEST) t/faults
 
@@ -591,7 +597,7 @@ check-style:
 
 # The figures of "What was accepted is delivered": the full counts of what
 # `make test` has less of.  Each ends by itself, some after minutes.
-.PHONY: deaf kills reloads soak together
+.PHONY: deaf kills reloads soak together redis-faults
 LONG_DEPS := build/.deps-test build/venv/.done
 
 deaf: $(LONG_DEPS)
@@ -612,6 +618,10 @@ reloads: $(LONG_DEPS)
 together: $(LONG_DEPS)
 	@$(MAKE) --no-print-directory $(SO)
 	ACADEMY_TOGETHER=10000 $(PYTEST) t/redis/test_together.py
+
+redis-faults: $(LONG_DEPS)
+	@$(MAKE) --no-print-directory $(SO)
+	ACADEMY_REDIS_FAULTS=20 $(PYTEST) t/redis/test_faults.py
 
 # SECONDS is bash's own, and counts: make's variable has to be named
 soak: $(LONG_DEPS)
@@ -641,7 +651,8 @@ make run          install what is missing, build, serve conf-examples/
 make agent        run the README's first agent against `make run`
 make test         everything: several builds, all suites (about ten minutes)
 make test-STEP    one step of it: $(wordlist 1,5,$(STEPS))
-                  $(wordlist 6,20,$(STEPS))
+                  $(wordlist 6,11,$(STEPS))
+                  $(wordlist 12,30,$(STEPS))
 make check        quick checks: the example configurations, style
 make fuzz         the scanner against jansson, by a coverage-guided fuzzer
 make bench        rates and latencies: build/bench.md, build/bench.svg
@@ -650,6 +661,8 @@ make kills        300 workers killed under load
 make reloads      200 reloads and 20 upgrades of the binary, with real agents
 make together     10,000 calls between agents on two nginx and a Python
                   exchange that share a Redis
+make redis-faults Redis killed, replaced, cut off, asleep and full, and nginx
+                  killed, twenty times each
 make soak         all of it at once for an hour; SECONDS=N for another time
 make install      copy the module to nginx's modules (DESTDIR=DIR before it)
 make deps         only install what a build needs, with apt-get

@@ -60,7 +60,6 @@ __DATA__
 
 
 === TEST 3: nor unless it is asked for
---- zone_only: requests are put back in a zone only
 --- config eval: ::with('academy_agent_timeout 500ms;')
 --- keepalive
 --- calls eval

@@ -10,6 +10,7 @@ from academy.identifier import AgentId
 from academy_nginx import run
 
 TIMEOUT = 2
+zone_only = pytest.mark.zone_only("requests are put back in a zone only")
 ON = f"academy_redeliver on; academy_agent_timeout {TIMEOUT}s;"
 
 pytestmark = [
@@ -28,7 +29,8 @@ async def until(condition):
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("setting", ["on", "off"])
+@pytest.mark.parametrize(
+    "setting", [pytest.param("on", marks=zone_only), "off"])
 def test_another_in_its_place(exchange, processes, figures, tmp_path, setting):
     at = exchange(workers=2, server=ON if setting == "on" else "")
     path = tmp_path / "work"
@@ -62,6 +64,7 @@ def test_another_in_its_place(exchange, processes, figures, tmp_path, setting):
     assert begun(path) == (6 if setting == "on" else 3)
 
 
+@zone_only
 def test_not_while_it_lives(exchange, processes, figures, tmp_path):
     """An action takes longer than silence may, and the agent beats."""
     at = exchange(workers=2, server=ON)
@@ -79,6 +82,7 @@ def test_not_while_it_lives(exchange, processes, figures, tmp_path):
     run(test())
 
 
+@zone_only
 def test_reloads_and_deaths_of_workers(exchange, processes, tmp_path):
     """What is kept is the zone's: no worker has it."""
     at = exchange(workers=2, server=ON)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 STORE = os.environ.get("ACADEMY_STORE", "zone")
@@ -120,3 +122,48 @@ def directive(name: str, size: str) -> str:
     _starts += 1
     return (f"academy_redis name={name} server={shared().server} "
             f"prefix={os.getpid()}.{_starts}:;")
+
+
+# What is there for as long as a mailbox is, and no longer, or for as long as a
+# message is. The rest has a time of its own.
+_KINDS = ("active", "owner", "agent", "share", "queue", "request",
+          "academy:lease")
+
+
+def keys_of(pid: int) -> dict[str, int]:
+    """How many keys of each kind an nginx's exchange has."""
+    def conf(pid: int) -> str | None:
+        found = re.search(r"-c (\S+)", Path(
+            f"/proc/{pid}/cmdline").read_text().replace("\0", " "))
+        return found and found[1]
+
+    master = re.search(
+        r"PPid:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]
+    text = Path(conf(pid) or conf(int(master))).read_text()
+    prefix = re.search(r"academy_redis .*prefix=([^; ]*)", text)[1]
+    found: Counter[str] = Counter()
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(shared().socket))
+        lines = s.makefile("rwb")
+
+        def ask(*words: str) -> object:
+            lines.write(b"*%d\r\n" % len(words) + b"".join(
+                b"$%d\r\n%s\r\n" % (len(w.encode()), w.encode())
+                for w in words))
+            lines.flush()
+            return answer()
+
+        def answer() -> object:
+            line = lines.readline()
+            if line[:1] == b"*":
+                return [answer() for _ in range(int(line[1:]))]
+            return lines.read(int(line[1:]) + 2)[:-2].decode()
+
+        cursor = "0"
+        while True:
+            cursor, keys = ask("SCAN", cursor, "MATCH", prefix + "*",
+                               "COUNT", "1000")
+            found.update(kind for kind in _KINDS for key in keys
+                         if key.startswith(f"{prefix}{kind}:"))
+            if cursor == "0":
+                return dict(found)

@@ -8,6 +8,8 @@ import struct
 from collections import Counter
 from pathlib import Path
 
+from academy_redis import STORE, keys_of
+
 PAGE = 4096
 WORD = 8
 BITS = 64
@@ -69,7 +71,9 @@ def used_of(pool: Pool, page: int, slab: int, kind: int) -> tuple[int, int]:
 
 def census(pid: int, size: str) -> dict[str, int]:
     """What is in use in a zone: pages, and blocks by size. Fails when the
-    pool's lists, maps and counts do not agree."""
+    pool's lists, maps and counts do not agree. On Redis: keys by kind."""
+    if STORE == "redis":
+        return keys_of(pid)
     pool = Pool(pid, bytes_of(size))
     count = Counter()
     used = Counter()

@@ -9,12 +9,18 @@ A connection may end between two requests: nginx closes idle ones when it
 reloads. A request that not one byte of an answer came to is made once more, on
 a new connection, as HTTP clients do; how often that was is counted. So is one
 whose answer was cut off, which happens when workers are killed.
+
+With `patient`, 503 is a reason to ask once more, after a moment, as the client
+of 1.0.0 does; what was sent is sent again as it was. With several ports, each
+of them has its share, and who loses a connection goes on at the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
+import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -42,6 +48,9 @@ class Report:
     broken: dict[int, list[float]] = field(default_factory=dict)
     repeated_puts: int = 0
     repeated_gets: int = 0
+    # Answers of 503, and the longest that one of them took.
+    unavailable: int = 0
+    slowest_refusal: float = 0
     streams: int = 0
     polls: int = 0
     # Message numbers that a sender had to send once more.
@@ -57,6 +66,8 @@ class Report:
         self.broken |= other.broken
         self.repeated_puts += other.repeated_puts
         self.repeated_gets += other.repeated_gets
+        self.unavailable += other.unavailable
+        self.slowest_refusal = max(self.slowest_refusal, other.slowest_refusal)
         self.streams += other.streams
         self.polls += other.polls
         self.doubtful |= other.doubtful
@@ -67,7 +78,7 @@ class Report:
     def messages(self) -> int:
         return sum(self.sent.values())
 
-    def judge(self) -> dict[str, int]:
+    def judge(self, moment: float = MOMENT) -> dict[str, int]:
         """How many messages were lost, came twice or out of order, and of
         these, how many may: `again` are those whose put was made again, or
         that came a moment before their receiver's connection broke, and
@@ -80,14 +91,14 @@ class Report:
             for sender, number, time in came:
                 if (sender, number) in first:
                     excused = ((sender, box, number) in self.doubtful
-                               or self._broke(box, first[sender, number],
-                                              first[sender, number] + MOMENT))
+                               or self.broke(box, first[sender, number],
+                                              first[sender, number] + moment))
                     sums["again" if excused else "doubled"] += 1
                     continue
                 first[sender, number] = time
                 number_then, then = newest.get(sender, (-1, time))
                 if number < number_then:
-                    excused = self._broke(box, time - MOMENT, then)
+                    excused = self.broke(box, time - moment, then)
                     sums["late" if excused else "disordered"] += 1
                 else:
                     newest[sender] = number, time
@@ -95,53 +106,80 @@ class Report:
             sums["lost"] += wanted - len(first)
         return sums
 
-    def _broke(self, box: int, begin: float, end: float) -> bool:
+    def note_refusal(self, took: float, answer) -> None:
+        self.unavailable += 1
+        self.slowest_refusal = max(self.slowest_refusal, took)
+        if not answer.headers.get("retry-after", "").isdigit():
+            self.complaints.append(f"503 without Retry-After: {answer}")
+
+    def broke(self, box: int, begin: float, end: float) -> bool:
         return any(begin <= t <= end for t in self.broken.get(box, ()))
 
 
 class Repeating:
     """A client that connects again when its connection has ended."""
 
-    def __init__(self, port: int, broken: list[float] | None = None) -> None:
-        self.port = port
+    def __init__(self, ports: tuple[int, ...], report: Report,
+                 broken: list[float] | None = None,
+                 patient: bool = False) -> None:
+        self.ports = ports
         self.client: Client | None = None
+        self.report = report
         self.broken = [] if broken is None else broken
+        self.patient = patient
 
     async def ask(self, method: str, path: str, body: dict):
         """The answer, and whether the request had to be made again."""
         again = 0
+        end = time.monotonic() + 60 * PATIENCE
         while True:
+            begin = time.monotonic()
             try:
                 if self.client is None:
-                    self.client = await Client.open(self.port)
+                    self.client = await Client.open(self.ports[0])
                 answer = await self.client.request(method, path, body)
             except (Gone, Torn, ConnectionError):
                 self.broken.append(time.monotonic())
                 self.drop()
                 again += 1
-                if again > 20:
+                if self.patient and time.monotonic() < end:
+                    await asyncio.sleep(0.02)
+                elif again > 20:
                     raise Torn("twenty connections in a row gave no answer")
                 continue
             if answer.headers.get("connection") == "close":
                 self.drop()
+            if (answer.status == 503 and self.patient
+                    and time.monotonic() < end):
+                self.report.note_refusal(time.monotonic() - begin, answer)
+                again += 1
+                await asyncio.sleep(0.1)
+                continue
             return answer, again
 
     def drop(self) -> None:
         if self.client:
             self.client.close()
             self.client = None
+        self.ports = turned(self.ports, 1)
+
+
+def turned(ports: tuple[int, ...], n: int) -> tuple[int, ...]:
+    n %= len(ports)
+    return ports[n:] + ports[:n]
 
 
 # -------------------------------------------------------------------- senders
 
 
-async def send(port: int, boxes: list[str], sender: int, count: int,
-               until: float, kinds: tuple[str, ...], report: Report) -> None:
+async def send(ports: tuple[int, ...], boxes: list[str], sender: int,
+               count: int, until: float, enough: str, kinds: tuple[str, ...],
+               report: Report, patient: bool) -> None:
     """Sends `count` messages, or as many as there is time for."""
-    connection = Repeating(port)
+    connection = Repeating(turned(ports, sender), report, patient=patient)
     source = mailbox("user")
     for i in range(count):
-        if time.monotonic() > until:
+        if time.monotonic() > until or os.path.exists(enough):
             break
         box = (sender + i) % len(boxes)
         number = report.sent.get((sender, box), 0)
@@ -177,8 +215,9 @@ def note(report: Report, box: int, text: str) -> bool:
     return True
 
 
-async def poll(port: int, boxes: list[str], box: int, report: Report) -> None:
-    connection = Repeating(port, report.broken[box])
+async def poll(ports: tuple[int, ...], boxes: list[str], box: int,
+               report: Report, patient: bool) -> None:
+    connection = Repeating(ports, report, report.broken[box], patient)
     while True:
         answer, again = await connection.ask(
             "GET", "/message", {"mailbox": boxes[box], "timeout": 30})
@@ -194,17 +233,26 @@ async def poll(port: int, boxes: list[str], box: int, report: Report) -> None:
     connection.drop()
 
 
-async def listen(port: int, boxes: list[str], box: int, report: Report
-                 ) -> None:
+async def listen(ports: tuple[int, ...], boxes: list[str], box: int,
+                 report: Report, patient: bool) -> None:
     while True:
+        begin = time.monotonic()
         try:
-            client = await Client.open(port)
+            client = await Client.open(ports[0])
             stream = await client.stream(boxes[box], 30)
         except (Gone, Torn, ConnectionError):
             report.broken[box].append(time.monotonic())
             report.repeated_gets += 1
+            ports = turned(ports, 1)
+            if patient:
+                await asyncio.sleep(0.02)
             continue
         except Refused as e:
+            if patient and e.answer.status == 503:
+                report.note_refusal(time.monotonic() - begin, e.answer)
+                client.close()
+                await asyncio.sleep(0.1)
+                continue
             report.complaints.append(f"listen: {e}")
             return
         report.streams += 1
@@ -223,22 +271,23 @@ async def listen(port: int, boxes: list[str], box: int, report: Report
 # ------------------------------------------------------------------ processes
 
 
-def _sender(port, boxes, senders, count, until, kinds):
+def _sender(ports, boxes, senders, count, until, enough, kinds, patient):
     async def all_of_them():
         report = Report()
         await asyncio.gather(*(
-            send(port, boxes, s, count, until, kinds, report)
+            send(ports, boxes, s, count, until, enough, kinds, report, patient)
             for s in senders))
         return report
     return asyncio.run(all_of_them())
 
 
-def _receiver(port, boxes, mine, seconds):
+def _receiver(ports, boxes, mine, seconds, patient):
     async def all_of_them():
         report = Report(received={box: [] for box in mine},
                         broken={box: [] for box in mine})
         tasks = [asyncio.create_task(
-            (listen if box % 2 else poll)(port, boxes, box, report))
+            (listen if box % 2 else poll)(
+                turned(ports, box // 2), boxes, box, report, patient))
             for box in mine]
         _, late = await asyncio.wait(tasks, timeout=seconds * PATIENCE)
         for task in late:
@@ -252,8 +301,9 @@ def _receiver(port, boxes, mine, seconds):
     return asyncio.run(all_of_them())
 
 
-async def finish(port: int, boxes: list[str]) -> None:
-    connection = Repeating(port)
+async def finish(ports: tuple[int, ...], boxes: list[str], report: Report,
+                 patient: bool = False) -> None:
+    connection = Repeating(ports, report, patient=patient)
     for box in boxes:
         answer, _ = await connection.ask(
             "PUT", "/message", {"message": message(box, "last")})
@@ -268,33 +318,44 @@ async def prepare(port: int, mailboxes: int = MAILBOXES) -> list[str]:
     return boxes
 
 
-def run_load(port: int, *, messages: int | None = None,
+def run_load(port: int | tuple[int, ...], *, messages: int | None = None,
              seconds: float | None = None, meanwhile=None,
              boxes: list[str] | None = None,
-             kinds: tuple[str, ...] = ("request", "response")) -> Report:
-    """Sends so many messages, or for so many seconds; calls `meanwhile` while
-    they are under way. The receivers have 60 seconds in any case."""
-    boxes = boxes or asyncio.run(prepare(port))
+             kinds: tuple[str, ...] = ("request", "response"),
+             patient: bool = False, pause: float = 0) -> Report:
+    """Sends so many messages, or for so many seconds, or else until `meanwhile`
+    is over, which is called while they are under way, and waits for a `pause`
+    before it comes to an end. The receivers have a minute more, or ten."""
+    ports = port if isinstance(port, tuple) else (port,)
+    boxes = boxes or asyncio.run(prepare(ports[0]))
     count = messages // SENDERS if messages else 1 << 30
     # The clock is one for all processes of the machine.
     until = time.monotonic() + (seconds or 1 << 20)
+    limit = 60 if messages or seconds else 600
     total = Report()
-    with ProcessPoolExecutor(
+    with tempfile.TemporaryDirectory() as directory, ProcessPoolExecutor(
             2 * PROCESSES, mp_context=multiprocessing.get_context("spawn")
             ) as pool:
+        # A file that says so when it is there.
+        enough = directory + "/enough"
         # Streams are odd, polls are even: each process has some of both.
         receivers = [pool.submit(
-            _receiver, port, boxes,
+            _receiver, ports, boxes,
             [b for b in range(len(boxes)) if b // 2 % PROCESSES == p],
-            60 + (seconds or 0)) for p in range(PROCESSES)]
+            limit + (seconds or 0) + pause, patient) for p in range(PROCESSES)]
         senders = [pool.submit(
-            _sender, port, boxes, range(p, SENDERS, PROCESSES), count, until,
-            kinds) for p in range(PROCESSES)]
-        if meanwhile:
-            meanwhile()
+            _sender, ports, boxes, range(p, SENDERS, PROCESSES), count, until,
+            enough, kinds, patient) for p in range(PROCESSES)]
+        try:
+            if meanwhile:
+                meanwhile()
+        finally:
+            if not messages and not seconds:
+                open(enough, "w").close()
         for done in senders:
             total.add(done.result())
-        asyncio.run(finish(port, boxes))
+        time.sleep(pause)
+        asyncio.run(finish(ports, boxes, total, patient))
         for done in receivers:
             total.add(done.result())
     return total

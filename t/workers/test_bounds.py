@@ -250,8 +250,10 @@ async def fill_round(server, clients, boxes, answers, dice) -> int:
     return count
 
 
-@pytest.mark.parametrize("bounds", ["", "academy_mailbox_messages 30;"],
-                         ids=["zone", "bounds"])
+@pytest.mark.parametrize("bounds", [
+    pytest.param("", id="zone", marks=pytest.mark.zone_only(
+        "about a zone's memory")),
+    pytest.param("academy_mailbox_messages 30;", id="bounds")])
 def test_full_again_and_again(nginx, figures, bounds):
     """Each page and each block of the zone is free again, every time."""
     size = "4m"
@@ -268,11 +270,12 @@ def test_full_again_and_again(nginx, figures, bounds):
                 server, clients, boxes, answers, random.Random(n))
             assert await settled(server, size, empty) == empty
         figures(f"{ROUNDS} times full, {total} messages, "
-                f"{empty['free']} of 1024 pages free each time")
+                f"{empty.get('free')} of 1024 pages free each time")
 
     run(test(), 100)
 
 
+@pytest.mark.zone_only("about a zone's memory")
 def test_full_census_sees_a_leak(nginx):
     """The test of the test: one message more is one block more."""
     server = nginx(workers=1, zone="2m")

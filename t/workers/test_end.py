@@ -289,6 +289,7 @@ def test_old_worker_that_is_killed_beside_another(nginx):
     run(test())
 
 
+@pytest.mark.zone_only("about a zone's size")
 def test_zone_with_another_size_is_refused(nginx):
     """The reload fails with a message that says why; the old configuration,
     its workers and all that is in the zone serve on."""

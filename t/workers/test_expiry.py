@@ -34,6 +34,7 @@ async def queued(client: Client, box: str) -> int:
     return (await client.stats(box))["queued"]
 
 
+@pytest.mark.zone_only("the messages of a mailbox expire together")
 @pytest.mark.parametrize("size", [10, 200_000], ids=["small", "large"])
 def test_messages(nginx, figures, size):
     """Not before their time, soon after, and the older ones first."""
@@ -128,6 +129,7 @@ def test_many_at_once(nginx, figures):
     run(test())
 
 
+@pytest.mark.zone_only("keys expire by themselves, renewed now and then")
 def test_leased_ones_stay(nginx, figures):
     """What is on its way is not gone; it expires when it has returned."""
     server = nginx(workers=2, http=BOTH)
@@ -210,6 +212,7 @@ def test_open_requests(nginx):
     run(test())
 
 
+@pytest.mark.zone_only("requests are put back in a zone only")
 def test_kept_requests(nginx):
     """What is kept for an agent that may come again goes with its request."""
     server = nginx(workers=2, zone="8m", http=SHORT,
@@ -230,6 +233,7 @@ def test_kept_requests(nginx):
     run(test())
 
 
+@pytest.mark.zone_only("keys expire by themselves, renewed now and then")
 def test_the_first_request(nginx):
     """It is as new as any other, though the order begins with it."""
     server = nginx(workers=2, http="academy_message_expiry 100s;"
@@ -295,15 +299,23 @@ def test_gravestones(nginx, figures):
 
         age = await until(gone)
         figures(f"1 s: gone after {age:.2f} s")
-        assert 1 <= age < 3 * LATE * PATIENCE
+        # Redis has its own clock for it, which began a moment before.
+        assert 0.9 <= age < 3 * LATE * PATIENCE
         assert await settled(server, "4m", empty) == empty
 
         # The id is free again, for others too.
         assert await bob.create(boxes[0])
         await bob.put(boxes[0], "x")
         assert taken(await bob.get(boxes[0])) == "x"
+        # On Redis a client's gravestones are counted again a second later.
         for _ in range(20):
-            await ada.create(mailbox())
+            box = mailbox()
+
+            async def created():
+                return (await ada.request("POST", "/mailbox", {
+                    "mailbox": box})).status == 200
+
+            await until(created, 2)
 
     run(test())
 
@@ -336,6 +348,7 @@ def test_create_and_terminate_for_ever(nginx, figures):
     run(test())
 
 
+@pytest.mark.zone_only("keys expire by themselves, renewed now and then")
 def test_unused_mailboxes(nginx, figures):
     """Gone, but for those that somebody uses: who waits, sends, beats, holds
     what has not been settled, or has messages in it."""
@@ -389,6 +402,7 @@ def test_unused_mailboxes(nginx, figures):
     run(test())
 
 
+@pytest.mark.zone_only("keys expire by themselves, renewed now and then")
 def test_a_poll_that_ends_is_a_use(nginx):
     """It may have waited for longer than a mailbox is kept."""
     server = nginx(workers=2, http=GRAVE)
@@ -404,6 +418,7 @@ def test_a_poll_that_ends_is_a_use(nginx):
     run(test())
 
 
+@pytest.mark.zone_only("each request has an expiry of its own")
 def test_requests_of_an_unused_mailbox(nginx):
     """They are dropped with it when they do not expire before."""
     server = nginx(workers=2, zone="4m", http=GRAVE)
@@ -437,6 +452,7 @@ def test_for_ever(nginx):
     run(test())
 
 
+@pytest.mark.zone_only("keys have the expiry that they were written with")
 def test_a_reload_changes_it(nginx, figures):
     """What is there already goes by the new time."""
     server = nginx(workers=2)

@@ -13,6 +13,7 @@ from academy_nginx import (
     resident_bytes,
     run,
 )
+from academy_redis import STORE
 from exchange import Client, message
 
 STREAMS = int(os.environ.get("ACADEMY_STREAMS", 1000 if ASAN else 10_000))
@@ -64,7 +65,8 @@ def test_idle_streams_cost_nothing(nginx, figures):
                 f"{each / 1024:.1f} KB of the workers' own memory each; "
                 f"a message to each in {took:.1f} s")
         # The kernel counts in hundredths of a second.
-        assert used <= 0.03 * PATIENCE
+        # On Redis each worker says once a second that it lives.
+        assert used <= (0.08 if STORE == "redis" else 0.03) * PATIENCE
     finally:
         for sock in sockets:
             sock.close()

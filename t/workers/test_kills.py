@@ -12,6 +12,7 @@ import time
 
 import pytest
 from academy_nginx import ASAN, PATIENCE, Gone, Torn, run, wait_until
+from academy_redis import STORE
 from academy_zone import census
 from exchange import Client, body_of, deaf, taken
 from load import Report, prepare, run_load
@@ -19,6 +20,9 @@ from test_delivery import deafen
 
 KILLS = int(os.environ.get("ACADEMY_KILLS", 20 if ASAN else 60))
 WORKERS, MAILBOXES, ZONE = 4, 24, "128m"
+
+# On Redis it takes a moment until what a dead worker had is back.
+PAUSE = 3 if STORE == "redis" else 0
 
 
 class Killer(threading.Thread):
@@ -91,7 +95,8 @@ def test_killed_again_and_again_under_load(nginx, figures):
     killer.start()
     try:
         report = run_load(server.port, seconds=killer.seconds(), boxes=boxes,
-                          kinds=("response",), meanwhile=killer.begun.set)
+                          kinds=("response",), meanwhile=killer.begun.set,
+                          pause=PAUSE)
     finally:
         killer.over.set()
         killer.begun.set()
@@ -117,6 +122,8 @@ def test_killed_again_and_again_under_load(nginx, figures):
     assert census(server.process.pid, ZONE) == before
 
 
+@pytest.mark.xfail(STORE == "redis", strict=True,
+                   reason="Redis is not told of what was written")
 def test_a_response_comes_once(nginx):
     """When the worker is killed that had written it: the system sends it all
     the same, and a client of 1.0.0 that gets it again listens no more. A

@@ -10,6 +10,8 @@ from exchange import Client, body_of, mailbox, message, taken
 
 ROUNDS = 20
 
+zone_only = pytest.mark.zone_only("about a zone's memory")
+
 # The smallest zone that there is.
 ZONE = "2m"
 
@@ -42,6 +44,7 @@ async def drain(client, box, kind="poll"):
     return queued
 
 
+@zone_only
 @pytest.mark.parametrize("kind", ["poll", "stream"])
 @pytest.mark.parametrize("size", [300, 5000, 100_000])
 def test_as_many_fit_each_time(nginx, figures, kind, size):
@@ -67,6 +70,7 @@ def test_as_many_fit_each_time(nginx, figures, kind, size):
     assert fitted == [fitted[0]] * rounds
 
 
+@zone_only
 def test_full_zone_serves_on(nginx, figures):
     """With no room left: nothing of what was refused is there, receives,
     deletes, heartbeats and statistics work, and one message out is one in."""
@@ -102,6 +106,7 @@ def test_full_zone_serves_on(nginx, figures):
     run(test())
 
 
+@zone_only
 def test_mailboxes_until_full(nginx, figures):
     """Mailboxes fill the zone as well. Those that are there work on."""
     server = nginx(workers=2, zone=ZONE)
@@ -134,6 +139,7 @@ def test_mailboxes_until_full(nginx, figures):
     run(test())
 
 
+@zone_only
 def test_requests_that_nobody_answers(nginx, figures):
     """What the exchange remembers of a request ends with its answer, or with
     the mailbox."""
@@ -177,6 +183,7 @@ def test_requests_that_nobody_answers(nginx, figures):
     assert min(fitted) >= max(fitted) * 0.98
 
 
+@zone_only
 def test_refused_put_wakes_nobody(nginx):
     """A put that finds no room leaves the listener parked and the order as it
     was."""
@@ -232,6 +239,7 @@ def test_waiting_requests_without_a_length(nginx, figures):
     run(test())
 
 
+@zone_only
 def test_full_while_senders_go_on(nginx, figures):
     """Senders go on while nobody receives, until each has been refused, and
     are served when the receivers return. What was acknowledged comes, once and

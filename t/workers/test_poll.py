@@ -421,6 +421,7 @@ def test_poller_that_acknowledges_nothing(nginx, figures):
     run(test())
 
 
+@pytest.mark.zone_only("of two workers either may come first")
 def test_a_newcomer_waits_behind_who_is_woken(nginx):
     """The message is for the one who waited, though its worker is slow."""
     server = nginx(workers=2)

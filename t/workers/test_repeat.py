@@ -59,6 +59,7 @@ def test_after_a_reload(nginx):
     run(test())
 
 
+@pytest.mark.zone_only("about a zone's memory")
 def test_more_than_are_remembered(nginx, figures):
     """The memory does not grow: the latest are known, the oldest are not."""
     server = nginx(workers=1, zone="2m",

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from academy_nginx import ASAN, Gone, Refused, Torn, resident_bytes, run
+from academy_redis import STORE
 from exchange import (
     Client,
     body_of,
@@ -442,6 +443,10 @@ def test_exit_between_turns(nginx):
         for task in readers:
             task.cancel()
         for k, box in enumerate(boxes):
+            if STORE == "redis":
+                # What a worker returns while it exits may come too late for
+                # who is at the next one already.
+                found[box].sort()
             assert found[box] == list(range(k, count, 8))
 
     run(test())
