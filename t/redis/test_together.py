@@ -171,6 +171,28 @@ def test_seen_by_all(nginx, figures):
         run(play(urls))
 
 
+def test_made_slowly(nginx):
+    """A Python exchange makes a mailbox by several commands, and may take its
+    time."""
+    async def play(urls, db):
+        agent = AgentId.new()
+        async with await HttpExchangeFactory(
+                urls["two"]).create_user_client() as client:
+            for key, value in (
+                    ("active:", "ACTIVE"), ("agent:", "m.Slow,m.Base"),
+                    ("owner:", "_")):
+                assert agent not in await client.discover("m.Base")
+                db.set(key + str(agent.uid), value)
+                await asyncio.sleep(0.6)
+            await found(client, "m.Base", agent)
+
+    if REFERENCE:
+        pytest.skip("it has no index")
+    with three(nginx) as (urls, socket):
+        with redis.Redis(unix_socket_path=socket) as db:
+            run(play(urls, db))
+
+
 def test_terminated(nginx, figures):
     """Requests from all three get their answer when it is terminated on any of
     them, the last one just before; and its listeners end."""

@@ -82,6 +82,7 @@ struct ngx_http_academy_redis_keeper_s {
     ngx_http_academy_redis_changes_t  requests;
 
     ngx_str_t                         active;      /* patterns of keys */
+    ngx_str_t                         owner;
     ngx_str_t                         request;
     ngx_str_t                         both;
     u_char                            cursor[NGX_INT64_LEN + 1];
@@ -148,6 +149,8 @@ ngx_http_academy_redis_keeper_init(ngx_http_academy_redis_t *redis)
 
     if (ngx_http_academy_redis_pattern(redis, "active:*", &keeper->active)
         != NGX_OK
+        || ngx_http_academy_redis_pattern(redis, "owner:*", &keeper->owner)
+           != NGX_OK
         || ngx_http_academy_redis_pattern(redis, "request:*", &keeper->request)
            != NGX_OK
         || ngx_http_academy_redis_pattern(redis, "[ar][ce][tq]*",
@@ -321,6 +324,7 @@ ngx_http_academy_redis_ticked(ngx_http_academy_redis_t *redis, void *data,
         keeper->scans = 0;
 
         (void) ngx_http_academy_redis_punsubscribe(redis, &keeper->active);
+        (void) ngx_http_academy_redis_punsubscribe(redis, &keeper->owner);
         (void) ngx_http_academy_redis_punsubscribe(redis, &keeper->request);
     }
 }
@@ -343,6 +347,8 @@ ngx_http_academy_redis_lead(ngx_http_academy_redis_t *redis, redisReply *reply)
     if (!keeper->leader) {
 
         if (ngx_http_academy_redis_psubscribe(redis, &keeper->active) != NGX_OK
+            || ngx_http_academy_redis_psubscribe(redis, &keeper->owner)
+               != NGX_OK
             || ngx_http_academy_redis_psubscribe(redis, &keeper->request)
                != NGX_OK)
         {
@@ -358,7 +364,11 @@ ngx_http_academy_redis_lead(ngx_http_academy_redis_t *redis, redisReply *reply)
         keeper->cursor[0] = '0';
         keeper->len = 1;
 
-        ngx_http_academy_redis_scan_next(redis);
+        /* not before the patterns are in force, by another connection */
+
+        if (!keeper->gather.timer_set) {
+            ngx_add_timer(&keeper->gather, NGX_HTTP_ACADEMY_REDIS_GATHER);
+        }
     }
 
     list = ngx_http_academy_redis_array(reply, 3);
@@ -490,7 +500,10 @@ ngx_http_academy_redis_buried(ngx_http_academy_redis_t *redis, void *data,
 }
 
 
-/* "active:UID" was set, "request:UID:TAG" was set or went */
+/*
+ * "active:UID" or "owner:UID" was set, "request:UID:TAG" was set or went.  A
+ * Python exchange that makes a mailbox sets its owner last.
+ */
 
 void
 ngx_http_academy_redis_keeper_event(ngx_http_academy_redis_t *redis,
@@ -509,12 +522,14 @@ ngx_http_academy_redis_keeper_event(ngx_http_academy_redis_t *redis,
     p = key->data + redis->prefix.len;
     len = key->len - redis->prefix.len;
 
-    if (len == sizeof("active:") - 1 + NGX_HTTP_ACADEMY_UUID_LEN
-        && ngx_strncmp(p, "active:", sizeof("active:") - 1) == 0)
+    if ((len == sizeof("active:") - 1 + NGX_HTTP_ACADEMY_UUID_LEN
+         && ngx_strncmp(p, "active:", sizeof("active:") - 1) == 0)
+        || (len == sizeof("owner:") - 1 + NGX_HTTP_ACADEMY_UUID_LEN
+            && ngx_strncmp(p, "owner:", sizeof("owner:") - 1) == 0))
     {
         if (event->len == 3 && ngx_strncmp(event->data, "set", 3) == 0) {
             ngx_http_academy_redis_change(redis, &keeper->mailboxes,
-                                          p + sizeof("active:") - 1,
+                                          p + len - NGX_HTTP_ACADEMY_UUID_LEN,
                                           NGX_HTTP_ACADEMY_UUID_LEN, 0);
         }
 
