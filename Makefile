@@ -240,20 +240,25 @@ installed = { ! command -v dpkg-query > /dev/null \
 	| grep -q '^.i'; }
 
 # Run as root, with the packages as arguments.  Debian starts an nginx on port
-# 80 when the package is installed, and again at each boot: a server that
-# nobody asked for, so both are prevented where this makefile brings it.
+# 80, and a Redis on port 6379, when the package is installed, and again at each
+# boot: servers that nobody asked for, so both are prevented where this makefile
+# brings them.
 
 define APT
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 
 policy=/usr/sbin/policy-rc.d
-case " $$* " in *" nginx "*) fresh=yes ;; *) fresh= ;; esac
+fresh=
+for package; do
+    case $$package in nginx|redis-server) fresh="$$fresh $$package" ;; esac
+done
 
 if [ -n "$$fresh" ] && [ ! -e $$policy ]; then
     trap "rm -f $$policy" EXIT
     trap "exit 1" HUP INT TERM
-    printf "#!/bin/sh\n[ \"\$$1\" != nginx ] || exit 101\n" > $$policy
+    printf "#!/bin/sh\ncase \$$1 in nginx|redis-server) exit 101; esac\n" \
+        > $$policy
     chmod 755 $$policy
 fi
 
@@ -269,13 +274,13 @@ done
 
 $$install "$$@" || { apt-get -q update && $$install "$$@"; }
 
-if [ -n "$$fresh" ]; then
+for service in $$fresh; do
     if [ -d /run/systemd/system ]; then
-        systemctl disable nginx
+        systemctl disable $$service
     elif command -v update-rc.d > /dev/null; then
-        update-rc.d nginx disable
+        update-rc.d $$service disable
     fi
-fi
+done
 endef
 export APT
 

@@ -466,10 +466,16 @@ ngx_http_academy_exchange_add(ngx_conf_t *cf, ngx_command_t *cmd,
     exchange->expiry = &amcf->expiry;
 
 #if (NGX_HTTP_ACADEMY_DEFER)
-    exchange = ngx_http_academy_defer(cf, exchange);
-    if (exchange == NULL) {
-        return NGX_CONF_ERROR;
+
+    /* calls to Redis end later in any case */
+
+    if (exchange->store != &ngx_http_academy_redis_store) {
+        exchange = ngx_http_academy_defer(cf, exchange);
+        if (exchange == NULL) {
+            return NGX_CONF_ERROR;
+        }
     }
+
 #endif
 
     added = ngx_array_push(&amcf->exchanges);
