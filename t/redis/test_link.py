@@ -535,3 +535,103 @@ def test_addresses_in_turn(nginx):
                    main=f"load_module {MODULE};")
         connected(at)
         at.stop()
+
+
+class Names(asyncio.DatagramProtocol):
+    """A name server: whatever the name, it is this address."""
+
+    def __init__(self, address):
+        self.address = bytes(map(int, address.split(".")))
+        self.asked = 0
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, who):
+        self.asked += 1
+        end = data.index(b"\0", 12) + 5
+        a = data[end - 4:end - 2] == b"\0\1"
+        self.transport.sendto(
+            data[:2] + b"\x81\x80\0\1" + (b"\0\1" if a else b"\0\0")
+            + b"\0\0\0\0" + data[12:end]
+            + (b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4" + self.address) * a, who)
+
+
+def test_the_name_is_looked_up_again(nginx, figures):
+    """Redis has moved to another address, which the name server tells."""
+    port = free_port()
+
+    async def test():
+        loop = asyncio.get_running_loop()
+        transport, names = await loop.create_datagram_endpoint(
+            lambda: Names("127.0.0.2"), ("127.0.0.1", 0))
+        at_port = transport.get_extra_info("sockname")[1]
+        with RedisServer(port, bind="127.0.0.1") as server:
+            at = await asyncio.to_thread(
+                nginx, exchange=False, location="academy_exchange x;",
+                http=f"resolver 127.0.0.1:{at_port} ipv6=off;"
+                     f"academy_redis name=x server=localhost:{port};",
+                main=f"load_module {MODULE};")
+            await asyncio.to_thread(connected, at)
+            assert names.asked == 0
+            server.kill()
+            with RedisServer(port, bind="127.0.0.2"):
+                await asyncio.to_thread(connected, at, 2)
+                client = await Client.open(at.port)
+                await client.put(await client.new(), 1)
+                client.close()
+                await asyncio.to_thread(at.stop)
+        transport.close()
+        return names.asked
+
+    figures(f"asked {run(test())} times")
+
+
+def test_subscriptions_that_are_silent(nginx, figures):
+    """Only the connection that tells what happens is cut off, and nobody is
+    told of it: nginx finds out, and who waits misses nothing."""
+    async def test():
+        with RedisServer() as server:
+            frozen = asyncio.Event()
+
+            async def forward(reader, writer, freezes):
+                while data := await reader.read(65536):
+                    if freezes and frozen.is_set():
+                        await asyncio.sleep(60)
+                    writer.write(data)
+                writer.close()
+
+            async def serve(reader, writer):
+                first = await reader.read(65536)
+                subscribes = b"SUBSCRIBE" in first and not frozen.is_set()
+                up, to = await asyncio.open_unix_connection(server.socket)
+                to.write(first)
+                with contextlib.suppress(ConnectionError):
+                    await asyncio.gather(forward(reader, to, False),
+                                         forward(up, writer, subscribes))
+
+            port = free_port()
+            proxy = await asyncio.start_server(serve, "127.0.0.1", port)
+            at = await asyncio.to_thread(
+                nginx, exchange=False, location="academy_exchange x;",
+                http=f"academy_redis name=x server=127.0.0.1:{port};",
+                main=f"load_module {MODULE};")
+            await asyncio.to_thread(connected, at)
+            poll, other = [await Client.open(at.port) for _ in range(2)]
+            box = await other.new()
+            poll.send_get(box)
+            await asyncio.sleep(0.5)
+            frozen.set()
+            began = time.monotonic()
+            await other.put(box, 1)
+            assert taken(await poll.answer()) == 1
+            took = time.monotonic() - began
+            poll.close()
+            other.close()
+            await asyncio.to_thread(at.stop)
+            proxy.close()
+            return took
+
+    took = run(test())
+    figures(f"woken after {took:.1f} s")
+    assert took < 13 * PATIENCE
