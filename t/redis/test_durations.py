@@ -54,6 +54,9 @@ def test_durations(full, uids, figures):
             x.give_back((uid, seq))
             ((seq, json),) = x.take(uid)
             x.settle((uid, seq, len(json)))
+            x.restore(uid, seq, seq, seq, json, back=True)
+            ((seq, json),) = x.take(uid)
+            x.settle((uid, seq, len(json)))
             x.put(uid, src, tag=x.db.zrange("academy:requests:" + uid, 0, 0)[0],
                   response=True)
             x.status(uid)
