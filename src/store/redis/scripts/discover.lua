@@ -1,9 +1,9 @@
 -- ARGV: P class subclasses client groups after n
--- A page of the agents behind after, a hundred at the most; what is wrong there
+-- A page of the agents behind after, sixty at the most; what is wrong there
 -- leaves the index.
 
 local class, all, client, groups = ARGV[2], ARGV[3] == '1', ARGV[4], ARGV[5]
-local after, n = ARGV[6], math.min(ARGV[7], 100)
+local after, n = ARGV[6], math.min(ARGV[7], 60)
 
 local index = P .. (all and 'academy:class:' or 'academy:first:') .. class
 local uids = call('ZRANGEBYLEX', index, after == '' and '-' or '(' .. after,
