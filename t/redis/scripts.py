@@ -167,13 +167,15 @@ class Exchange:
         """Leases as (uid, seq, size)."""
         return self.run("settle", self.node, *sum(leases, ()))
 
-    def give_back(self, *leases):
-        """Leases as (uid, seq)."""
-        return self.run("give_back", self.node, *sum(leases, ()))
+    def give_back(self, *leases, before=False, after=False):
+        """Leases as (uid, seq), or (uid, seq, json)."""
+        args = sum(((*lease, "")[:3] for lease in leases), ())
+        return self.run("give_back", self.node, int(before), int(after),
+                        self.msgexp, *args)
 
-    def restore(self, uid, old, new, order, json, back=False):
+    def restore(self, uid, old, new, order, json):
         return self.run("restore", self.node, uid, old, new, order, json,
-                        int(back), self.msgexp)
+                        self.msgexp)
 
     def leave(self, n=100, node=None, dead=False):
         return self.run("leave", node or self.node, n, int(dead))

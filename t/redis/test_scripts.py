@@ -578,6 +578,29 @@ def test_give_back(x, db, pair):
     assert WEEK - 5 <= db.ttl("queue:" + agent) <= WEEK
 
 
+def test_give_back_in_parts(x, db, pair):
+    """Nobody takes what is to come behind the rest."""
+    agent, user = pair
+    for i in range(6):
+        x.put(user, agent, json=str(i))
+    x.put(user, user, json="other")
+    x.take(agent, 5)
+    x.take(user)
+    x.give_back((user, 6), (agent, 5), (agent, 4), after=True)
+    assert x.take(user) == [(7, "other")]
+    assert x.take(agent, 9) == []
+    assert x.more == 0
+    x.give_back((agent, 3), (agent, 2), before=True, after=True)
+    assert x.take(agent, asked=True) == []
+    x.give_back((agent, 1), (user, 7), before=True)
+    assert db.keys("academy:hold:*") == []
+    assert [json for _, json in x.take(agent, 9)] == list("012345")
+
+    # who was to give back the rest is gone
+    x.give_back((agent, x.seq), after=True)
+    assert 2000 < db.pttl("academy:hold:" + agent) <= 3000
+
+
 def test_give_back_to_nobody(x, db, pair):
     agent, user = pair
     for uid in pair:
@@ -796,7 +819,7 @@ def test_restore(x, db, pair):
 
     # one is leased again, in its old place, and two goes back at once
     assert x.restore(agent, 1, 4, 1, "one") == OK
-    assert x.restore(agent, 2, 2, 2, "two", back=True) == OK
+    assert x.give_back((agent, 2, "two")) == OK
     assert x.queue(agent) == ["two"]
     held = db.get("academy:held:" + agent)
     assert x.restore(agent, 1, 4, 1, "one") == OK
@@ -810,7 +833,7 @@ def test_restore(x, db, pair):
 
     # that it was settled was never told: the lease is there still
     ((seq, _),) = x.take(agent)
-    assert x.restore(agent, seq, 9, seq, "one", back=True) == OK
+    assert x.give_back((agent, seq, "one")) == OK
     assert x.queue(agent) == ["one", "three", "two"]
     assert db.keys("academy:lease*") == []
 

@@ -79,6 +79,7 @@ typedef struct {
     ngx_queue_t                 returned;
     ngx_event_t                 event;
     unsigned                    stalled:1;   /* Redis did not do it */
+    unsigned                    before:1;    /* a mailbox's are begun */
 } ngx_http_academy_redis_gather_t;
 
 

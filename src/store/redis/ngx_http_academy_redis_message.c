@@ -24,6 +24,9 @@
 #define NGX_HTTP_ACADEMY_REDIS_BATCH   40
 #define NGX_HTTP_ACADEMY_REDIS_BYTES   131072
 
+#define NGX_HTTP_ACADEMY_REDIS_SEND_ARGS                                      \
+    (4 + 3 * NGX_HTTP_ACADEMY_REDIS_BATCH)
+
 /* so far a message's kind is looked for */
 
 #define NGX_HTTP_ACADEMY_REDIS_KIND    4096
@@ -57,10 +60,6 @@ static void ngx_http_academy_redis_lease_again(ngx_http_academy_redis_t *redis,
 static void ngx_http_academy_redis_restored_handler(
     ngx_http_academy_redis_t *redis, void *data,
     ngx_http_academy_redis_answer_t *answer);
-static ngx_int_t ngx_http_academy_redis_restore(
-    ngx_http_academy_redis_t *redis, ngx_http_academy_redis_lease_t *lease,
-    uint64_t old, ngx_uint_t back, ngx_http_academy_redis_answer_pt handler,
-    void *data);
 static void ngx_http_academy_redis_gather(ngx_http_academy_redis_t *redis,
     ngx_queue_t *queue, ngx_http_academy_redis_lease_t *lease);
 static void ngx_http_academy_redis_gather_handler(ngx_event_t *ev);
@@ -69,12 +68,25 @@ static int ngx_libc_cdecl ngx_http_academy_redis_newer(const void *one,
     const void *two);
 static ngx_int_t ngx_http_academy_redis_send(ngx_http_academy_redis_t *redis,
     ngx_queue_t *leases, ngx_http_academy_redis_script_e script);
-static ngx_uint_t ngx_http_academy_redis_fill(ngx_http_academy_redis_t *redis,
-    ngx_http_academy_redis_batch_t *batch,
-    ngx_http_academy_redis_script_e script, ngx_str_t *args);
+static ngx_uint_t ngx_http_academy_redis_fill_settle(
+    ngx_http_academy_redis_t *redis, ngx_http_academy_redis_batch_t *batch,
+    ngx_str_t *args);
+static ngx_uint_t ngx_http_academy_redis_fill_returned(
+    ngx_http_academy_redis_t *redis, ngx_http_academy_redis_batch_t *batch,
+    ngx_queue_t *rest, ngx_str_t *args);
+static u_char *ngx_http_academy_redis_fill_name(
+    ngx_http_academy_redis_lease_t *lease, ngx_str_t *args, u_char *p);
 static void ngx_http_academy_redis_sent_handler(
     ngx_http_academy_redis_t *redis, void *data,
     ngx_http_academy_redis_answer_t *answer);
+
+
+/* numbers and ids of the command that is being made */
+
+static u_char  ngx_http_academy_redis_text[NGX_INT64_LEN
+                                           + NGX_HTTP_ACADEMY_REDIS_BATCH
+                                             * (NGX_HTTP_ACADEMY_UUID_LEN
+                                                + 2 * NGX_INT64_LEN)];
 
 
 ngx_int_t
@@ -358,7 +370,9 @@ static void
 ngx_http_academy_redis_lease_again(ngx_http_academy_redis_t *redis,
     ngx_http_academy_redis_lease_t *lease)
 {
-    uint64_t  old;
+    uint64_t                        old;
+    ngx_http_academy_expiry_t      *expiry;
+    ngx_http_academy_redis_args_t   args;
 
     old = lease->seq;
 
@@ -367,7 +381,20 @@ ngx_http_academy_redis_lease_again(ngx_http_academy_redis_t *redis,
 
     ngx_http_academy_redis_flush(redis);
 
-    (void) ngx_http_academy_redis_restore(redis, lease, old, 0,
+    expiry = redis->exchange.expiry;
+    args.n = 0;
+
+    ngx_http_academy_redis_arg_data(&args, redis->node,
+                                    NGX_HTTP_ACADEMY_NODE_LEN);
+    ngx_http_academy_redis_arg_uid(&args, lease->uid);
+    ngx_http_academy_redis_arg_number(&args, old);
+    ngx_http_academy_redis_arg_number(&args, lease->seq);
+    ngx_http_academy_redis_arg_number(&args, lease->order);
+    ngx_http_academy_redis_arg_data(&args, lease->json, lease->size);
+    ngx_http_academy_redis_arg_number(&args, expiry->messages);
+
+    (void) ngx_http_academy_redis_run(redis, NGX_HTTP_ACADEMY_SCRIPT_RESTORE,
+                                     args.args, args.n,
                                      ngx_http_academy_redis_restored_handler,
                                      NULL);
 }
@@ -380,32 +407,6 @@ ngx_http_academy_redis_restored_handler(ngx_http_academy_redis_t *redis,
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
                    "academy redis leased again: %ui",
                    (ngx_uint_t) answer->result);
-}
-
-
-static ngx_int_t
-ngx_http_academy_redis_restore(ngx_http_academy_redis_t *redis,
-    ngx_http_academy_redis_lease_t *lease, uint64_t old, ngx_uint_t back,
-    ngx_http_academy_redis_answer_pt handler, void *data)
-{
-    ngx_http_academy_expiry_t      *expiry;
-    ngx_http_academy_redis_args_t   args;
-
-    expiry = redis->exchange.expiry;
-    args.n = 0;
-
-    ngx_http_academy_redis_arg_data(&args, redis->node,
-                                    NGX_HTTP_ACADEMY_NODE_LEN);
-    ngx_http_academy_redis_arg_uid(&args, lease->uid);
-    ngx_http_academy_redis_arg_number(&args, old);
-    ngx_http_academy_redis_arg_number(&args, lease->seq);
-    ngx_http_academy_redis_arg_number(&args, lease->order);
-    ngx_http_academy_redis_arg_data(&args, lease->json, lease->size);
-    ngx_http_academy_redis_arg_number(&args, back);
-    ngx_http_academy_redis_arg_number(&args, expiry->messages);
-
-    return ngx_http_academy_redis_run(redis, NGX_HTTP_ACADEMY_SCRIPT_RESTORE,
-                                      args.args, args.n, handler, data);
 }
 
 
@@ -583,6 +584,8 @@ ngx_http_academy_redis_flush_returned(ngx_http_academy_redis_t *redis)
 
     ngx_http_academy_redis_sort(&leases);
 
+    gather->before = 0;
+
     while (!ngx_queue_empty(&leases)) {
         if (ngx_http_academy_redis_send(redis, &leases,
                                         NGX_HTTP_ACADEMY_SCRIPT_GIVE_BACK)
@@ -596,7 +599,10 @@ ngx_http_academy_redis_flush_returned(ngx_http_academy_redis_t *redis)
 }
 
 
-/* the newest first: the head of a mailbox is where the oldest goes last */
+/*
+ * By mailbox, and the newest first: the head of a mailbox is where the oldest
+ * goes last.
+ */
 
 static void
 ngx_http_academy_redis_sort(ngx_queue_t *leases)
@@ -644,13 +650,16 @@ ngx_http_academy_redis_sort(ngx_queue_t *leases)
 static int ngx_libc_cdecl
 ngx_http_academy_redis_newer(const void *one, const void *two)
 {
+    int                              rc;
     ngx_http_academy_redis_lease_t  *a, *b;
 
     a = *(ngx_http_academy_redis_lease_t **) one;
     b = *(ngx_http_academy_redis_lease_t **) two;
 
-    if (a->order == b->order) {
-        return 0;
+    rc = ngx_memcmp(a->uid, b->uid, 16);
+
+    if (rc || a->order == b->order) {
+        return rc;
     }
 
     return (a->order > b->order) ? -1 : 1;
@@ -664,8 +673,7 @@ ngx_http_academy_redis_send(ngx_http_academy_redis_t *redis,
     ngx_queue_t *leases, ngx_http_academy_redis_script_e script)
 {
     size_t                           size;
-    ngx_int_t                        rc;
-    ngx_str_t                        args[1 + 3 * NGX_HTTP_ACADEMY_REDIS_BATCH];
+    ngx_str_t                        args[NGX_HTTP_ACADEMY_REDIS_SEND_ARGS];
     ngx_uint_t                       n;
     ngx_queue_t                     *q;
     ngx_http_academy_redis_batch_t  *batch;
@@ -691,8 +699,7 @@ ngx_http_academy_redis_send(ngx_http_academy_redis_t *redis,
         lease = ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue);
 
         if (script == NGX_HTTP_ACADEMY_SCRIPT_GIVE_BACK && n
-            && (lease->told
-                || size + lease->size > NGX_HTTP_ACADEMY_REDIS_BYTES))
+            && size + lease->size > NGX_HTTP_ACADEMY_REDIS_BYTES)
         {
             break;
         }
@@ -701,24 +708,19 @@ ngx_http_academy_redis_send(ngx_http_academy_redis_t *redis,
 
         ngx_queue_remove(q);
         ngx_queue_insert_tail(&batch->leases, q);
-
-        if (script == NGX_HTTP_ACADEMY_SCRIPT_GIVE_BACK && lease->told) {
-            rc = ngx_http_academy_redis_restore(redis, lease, lease->seq, 1,
-                                     ngx_http_academy_redis_sent_handler,
-                                     batch);
-            goto done;
-        }
     }
 
-    n = ngx_http_academy_redis_fill(redis, batch, script, args);
+    if (script == NGX_HTTP_ACADEMY_SCRIPT_SETTLE) {
+        n = ngx_http_academy_redis_fill_settle(redis, batch, args);
 
-    rc = ngx_http_academy_redis_run(redis, script, args, n,
-                                    ngx_http_academy_redis_sent_handler,
-                                    batch);
+    } else {
+        n = ngx_http_academy_redis_fill_returned(redis, batch, leases, args);
+    }
 
-done:
-
-    if (rc != NGX_OK) {
+    if (ngx_http_academy_redis_run(redis, script, args, n,
+                                   ngx_http_academy_redis_sent_handler, batch)
+        != NGX_OK)
+    {
         ngx_queue_add(leases, &batch->leases);
         ngx_free(batch);
         return NGX_ERROR;
@@ -729,24 +731,20 @@ done:
 
 
 static ngx_uint_t
-ngx_http_academy_redis_fill(ngx_http_academy_redis_t *redis,
-    ngx_http_academy_redis_batch_t *batch,
-    ngx_http_academy_redis_script_e script, ngx_str_t *args)
+ngx_http_academy_redis_fill_settle(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_batch_t *batch, ngx_str_t *args)
 {
     u_char                          *p;
-    ngx_uint_t                       n;
+    ngx_str_t                       *arg;
     ngx_queue_t                     *q;
     ngx_http_academy_redis_lease_t  *lease;
 
-    static u_char                    text[NGX_HTTP_ACADEMY_REDIS_BATCH
-                                          * (NGX_HTTP_ACADEMY_UUID_LEN
-                                             + 2 * NGX_INT64_LEN)];
+    p = ngx_http_academy_redis_text;
+    arg = args;
 
-    args[0].data = redis->node;
-    args[0].len = NGX_HTTP_ACADEMY_NODE_LEN;
-
-    n = 1;
-    p = text;
+    arg->data = redis->node;
+    arg->len = NGX_HTTP_ACADEMY_NODE_LEN;
+    arg++;
 
     for (q = ngx_queue_head(&batch->leases);
          q != ngx_queue_sentinel(&batch->leases);
@@ -754,25 +752,92 @@ ngx_http_academy_redis_fill(ngx_http_academy_redis_t *redis,
     {
         lease = ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue);
 
-        args[n].data = p;
-        p = ngx_http_academy_uuid_print(p, lease->uid);
-        args[n].len = p - args[n].data;
-        n++;
+        p = ngx_http_academy_redis_fill_name(lease, arg, p);
+        arg += 2;
 
-        args[n].data = p;
-        p = ngx_sprintf(p, "%uL", lease->seq);
-        args[n].len = p - args[n].data;
-        n++;
-
-        if (script == NGX_HTTP_ACADEMY_SCRIPT_SETTLE) {
-            args[n].data = p;
-            p = ngx_sprintf(p, "%uz", lease->size);
-            args[n].len = p - args[n].data;
-            n++;
-        }
+        arg->data = p;
+        p = ngx_sprintf(p, "%uz", lease->size);
+        arg->len = p - arg->data;
+        arg++;
     }
 
-    return n;
+    return arg - args;
+}
+
+
+/* with those that come next, a mailbox's may be in more than one command */
+
+static ngx_uint_t
+ngx_http_academy_redis_fill_returned(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_batch_t *batch, ngx_queue_t *rest, ngx_str_t *args)
+{
+    u_char                          *p;
+    ngx_str_t                       *arg;
+    ngx_uint_t                       after;
+    ngx_queue_t                     *q;
+    ngx_http_academy_expiry_t       *expiry;
+    ngx_http_academy_redis_lease_t  *lease, *next;
+    ngx_http_academy_redis_gather_t *gather;
+
+    gather = &redis->wait->gather;
+    expiry = redis->exchange.expiry;
+    p = ngx_http_academy_redis_text;
+    after = 0;
+
+    q = ngx_queue_last(&batch->leases);
+    lease = ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue);
+
+    if (!ngx_queue_empty(rest)) {
+        q = ngx_queue_head(rest);
+        next = ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue);
+        after = (ngx_memcmp(lease->uid, next->uid, 16) == 0);
+    }
+
+    args[0].data = redis->node;
+    args[0].len = NGX_HTTP_ACADEMY_NODE_LEN;
+    args[1].data = (u_char *) (gather->before ? "1" : "0");
+    args[1].len = 1;
+    args[2].data = (u_char *) (after ? "1" : "0");
+    args[2].len = 1;
+    args[3].data = p;
+    p = ngx_sprintf(p, "%T", expiry->messages);
+    args[3].len = p - args[3].data;
+
+    gather->before = after;
+
+    arg = &args[4];
+
+    for (q = ngx_queue_head(&batch->leases);
+         q != ngx_queue_sentinel(&batch->leases);
+         q = ngx_queue_next(q))
+    {
+        lease = ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue);
+
+        p = ngx_http_academy_redis_fill_name(lease, arg, p);
+        arg += 2;
+
+        arg->data = lease->json;
+        arg->len = lease->json ? lease->size : 0;
+        arg++;
+    }
+
+    return arg - args;
+}
+
+
+static u_char *
+ngx_http_academy_redis_fill_name(ngx_http_academy_redis_lease_t *lease,
+    ngx_str_t *args, u_char *p)
+{
+    args[0].data = p;
+    p = ngx_http_academy_uuid_print(p, lease->uid);
+    args[0].len = p - args[0].data;
+
+    args[1].data = p;
+    p = ngx_sprintf(p, "%uL", lease->seq);
+    args[1].len = p - args[1].data;
+
+    return p;
 }
 
 

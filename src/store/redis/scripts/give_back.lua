@@ -1,17 +1,33 @@
 -- uses: common_held common_lease
--- ARGV: P node (uid seq)...
--- The newest comes first.  ZREM before all: it is not refused.
+-- ARGV: P node before(0/1) after(0/1) msgexp (uid seq json)...
+-- The newest comes first.  ZREM before all: it is not refused.  json is empty
+-- unless the lease may be gone, as that of what was settled when it was written.
+--
+-- What goes back in several scripts is not taken before the last of them, or
+-- it would be out of order: before, if the first mailbox's was begun before,
+-- after, if the last one's is not at its end.
 
-local names = {}
+local node, msgexp = ARGV[2], tonumber(ARGV[5])
+local names, hold = {}, P .. 'academy:hold:'
 
-for i = 1, (#ARGV - 2) / 2 do
-    names[i] = ARGV[2 * i + 1] .. ':' .. ARGV[2 * i + 2]
+for i = 1, (#ARGV - 5) / 3 do
+    names[i] = ARGV[3 * i + 3] .. ':' .. ARGV[3 * i + 4]
 end
 
-call('ZREM', P .. 'academy:leases:' .. ARGV[2], unpack(names))
+call('ZREM', P .. 'academy:leases:' .. node, unpack(names))
 
-for i = 3, #ARGV - 1, 2 do
-    give(ARGV[2], ARGV[i], ARGV[i + 1])
+for i = 6, #ARGV - 2, 3 do
+    give(node, ARGV[i], ARGV[i + 1], ARGV[i + 2], msgexp)
+end
+
+local last = ARGV[#ARGV - 2]
+
+if ARGV[3] == '1' and (ARGV[4] == '0' or ARGV[6] ~= last) then
+    call('DEL', hold .. ARGV[6])
+end
+
+if ARGV[4] == '1' then
+    call('SET', hold .. last, node, 'PX', 3000)
 end
 
 return { OK }

@@ -1,8 +1,7 @@
--- uses: common_held common_lease
--- ARGV: P node uid old new order json back(0/1) msgexp
+-- uses: common_held
+-- ARGV: P node uid old new order json msgexp
 -- A message that was settled when it was written, and may not have been
--- received, is leased again, as new, or goes back at once.  The lease may be
--- there still, as old.
+-- received, is leased again, as new.  The lease may be there still, as old.
 
 local node, uid, old, new = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local leases, lease = P .. 'academy:leases:' .. node,
@@ -22,7 +21,7 @@ if call('EXISTS', lease .. new) == 0 then
 
     else
         call('LPUSH', lease .. new, ARGV[7])
-        expire(lease .. new, tonumber(ARGV[9]))
+        expire(lease .. new, tonumber(ARGV[8]))
 
         if v[2] then
             local n, bytes = held_read(v[2])
@@ -31,10 +30,6 @@ if call('EXISTS', lease .. new) == 0 then
     end
 end
 
-if ARGV[8] == '1' then
-    give(node, uid, new)
-else
-    call('ZADD', leases, ARGV[6], uid .. ':' .. new)
-end
+call('ZADD', leases, ARGV[6], uid .. ':' .. new)
 
 return { OK }

@@ -9,7 +9,8 @@ local msgexp, grave = tonumber(ARGV[9]), tonumber(ARGV[10])
 
 local queue, leases = P .. 'queue:' .. uid, P .. 'academy:lease:' .. node .. ':'
 local v = call('MGET', P .. 'active:' .. uid, P .. 'owner:' .. uid,
-               P .. 'heartbeat:' .. uid, P .. 'academy:held:' .. uid)
+               P .. 'heartbeat:' .. uid, P .. 'academy:held:' .. uid,
+               P .. 'academy:hold:' .. uid)
 local code = open(uid, v[1], v[2], ARGV[3], ARGV[4])
 
 if code ~= OK then
@@ -21,6 +22,12 @@ local out, listed, size, more = { OK, 0 }, {}, 0, true
 -- LMOVE could be refused for lack of memory, and DEL is not
 
 call('DEL', leases .. ARGV[6])
+
+-- as long as others are going back that come before, there are none
+
+if v[5] then
+    n, more = 0, false
+end
 
 while #out < n + 2 and size < 131072 do
     local number = string.format('%.0f', seq)
