@@ -54,7 +54,8 @@ def test_durations(full, uids, figures):
             x.give_back((uid, seq))
             ((seq, json),) = x.take(uid)
             x.settle((uid, seq, len(json)))
-            x.restore(uid, seq, seq, seq, json, back=True)
+            x.restore(uid, seq, seq + 1000000, seq, json)
+            x.give_back((uid, seq + 1000000, json))
             ((seq, json),) = x.take(uid)
             x.settle((uid, seq, len(json)))
             x.put(uid, src, tag=x.db.zrange("academy:requests:" + uid, 0, 0)[0],
