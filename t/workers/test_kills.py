@@ -122,8 +122,6 @@ def test_killed_again_and_again_under_load(nginx, figures):
     assert census(server.process.pid, ZONE) == before
 
 
-@pytest.mark.xfail(STORE == "redis", strict=True,
-                   reason="Redis is not told of what was written")
 def test_a_response_comes_once(nginx):
     """When the worker is killed that had written it: the system sends it all
     the same, and a client of 1.0.0 that gets it again listens no more. A
