@@ -29,6 +29,8 @@ from servers import load
 from servers import LockWatch
 from servers import Module
 from servers import Nginx
+from servers import OnRedis
+from servers import Redis
 from servers import Reference
 
 KIB = 1024
@@ -195,6 +197,50 @@ def part_actions(bench: Bench) -> None:
             '×',
             1,
         )
+        bench.clean(module)
+
+
+def part_redis(bench: Bench) -> None:
+    """Both with their mailboxes in a Redis, each in one of its own.
+
+    The reference has a hundred connections to it, and each listener keeps one:
+    with all rounds of 16 pairs they are used up.
+    """
+    pairs = PAIRS // 2
+    with Redis() as ours, Redis() as theirs, OnRedis(ours) as module, \
+            Reference(theirs) as reference:
+        for name, mode, n, target in (
+            (f'on Redis: put+get, {PAIRS} connections', 'putget', PAIRS, 20),
+            (f'on Redis: actions, {pairs} pairs', 'actions', pairs, 40),
+        ):
+            cpu = ours.cpu()
+            results = compare(
+                bench,
+                name,
+                [(module, mode), (reference, mode)],
+                n,
+            )
+            cpu = ours.cpu() - cpu
+            rates = results[module.name]
+            bench.row(
+                name,
+                'rate, to the reference on Redis',
+                ratio(rates, results[reference.name]),
+                '×',
+                target,
+                least=True,
+                digits=1,
+            )
+            done = sum(run['rate'] for run in rates) * (
+                bench.seconds + bench.warm
+            )
+            bench.row(
+                name,
+                "Redis's CPU of each",
+                cpu / done * 1e6,
+                'us',
+                digits=1,
+            )
         bench.clean(module)
 
 
@@ -765,6 +811,7 @@ def watch_workers(module: Module, puts: Load) -> dict[int, int]:
 PARTS: dict[str, Callable[[Bench], None]] = {
     'putget': part_putget,
     'actions': part_actions,
+    'redis': part_redis,
     'parked': part_parked,
     'mailbox': part_mailbox,
     'expiry': part_expiry,

@@ -277,6 +277,7 @@ def write(
 # Middle tones that can be read on white and on black: a page may be either.
 TEXT = '#768390'
 COLOUR = {OURS: '#2f9e6e', PLAIN: '#8b95a3', THEIRS: '#d9822b'}
+COLOUR |= {f'{name} on Redis': COLOUR[name] for name in (OURS, THEIRS)}
 MISSED = '#d1495b'
 
 # rows that are plotted as memory

@@ -291,17 +291,53 @@ class Module(Nginx):
             self.places = 'location /other/ { academy_exchange other; }'
 
 
+class Redis(Server):
+    """A redis-server, with nothing on disk."""
+
+    name = 'redis'
+    log = 'stdout'
+
+    def command(self) -> list[str]:
+        return [
+            'redis-server',
+            *('--port', str(self.port), '--bind', '127.0.0.1'),
+            *('--dir', self.dir, '--save', '', '--appendonly', 'no'),
+        ]
+
+
+class OnRedis(Module):
+    """The module, with its mailboxes in a Redis."""
+
+    name = 'this module on Redis'
+
+    def __init__(self, redis: Redis) -> None:
+        super().__init__()
+        self.http = f'academy_redis name=bench server=127.0.0.1:{redis.port};'
+
+
 class Reference(Server):
-    """The Python exchange of academy-py, with its default settings."""
+    """The Python exchange of academy-py, with its default settings, or with a
+    Redis."""
 
     name = 'reference'
     log = 'stdout'
     python = ''
 
+    def __init__(self, redis: Redis | None = None) -> None:
+        super().__init__()
+        self.redis = redis
+        if redis:
+            self.name = 'reference on Redis'
+
     def command(self) -> list[str]:
         path = os.path.join(self.dir, 'exchange.toml')
         with open(path, 'w') as f:
             f.write(f'host = "127.0.0.1"\nport = {self.port}\n')
+            if self.redis:
+                f.write(
+                    '[backend]\nkind = "redis"\nhostname = "127.0.0.1"\n'
+                    f'port = {self.redis.port}\n',
+                )
         return [
             self.python,
             *('-m', 'academy.exchange.cloud', '--config', path),

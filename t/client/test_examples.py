@@ -15,8 +15,9 @@ from academy.exception import ForbiddenError, UnauthorizedError
 from academy.exchange import HttpExchangeFactory
 from academy.handle import Handle
 from academy.identifier import AgentId
-from academy_nginx import (PATIENCE, ROOT, Connection, Nginx, free_port,
-                           make_certificate, run, wait_until)
+from academy_nginx import (PATIENCE, ROOT, Connection, Nginx, built_with,
+                           free_port, make_certificate, run, wait_until)
+from academy_redis import die_with_parent
 from agents import Adder
 from process import SCENE
 from provider import CLIENT, Names, Provider
@@ -32,6 +33,7 @@ def example():
     """A function that starts the nginx of an example, and one that changes
     the example's ports in another text in the same way."""
     started = []
+    others = []
     ports = {}
 
     def moved(text):
@@ -51,6 +53,12 @@ def example():
                             r"\(umask 077; printf ", command), command
             subprocess.run(command, shell=True, cwd=server.dir, check=True,
                            timeout=30, capture_output=True)
+        # And what is to be started beside it.
+        for command in re.findall(
+                r"(?m)^#   (redis-server (?:.*\\\n)*.*)\n", text):
+            others.append(subprocess.Popen(
+                moved(command).replace("\\\n#", "").split(), cwd=server.dir,
+                stdout=subprocess.DEVNULL, preexec_fn=die_with_parent))
         server._write(elsewhere(config, server.dir))
         return server.start(), moved
 
@@ -58,6 +66,9 @@ def example():
 
     for server in started:
         server.stop()
+    for redis in others:
+        redis.kill()
+        redis.wait(10)
 
 
 @pytest.fixture
@@ -75,9 +86,11 @@ def address(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["minimal.conf", "tls.conf", "reverse-proxy.conf",
-             "logging.conf"])
+    "name", ["minimal.conf", "tls.conf", "reverse-proxy.conf", "redis.conf",
+             "redis-tls.conf", "redis-cluster.conf", "logging.conf"])
 def test_configuration(example, processes, monkeypatch, name):
+    if name == "redis-tls.conf" and "--with-stream=dynamic" not in built_with():
+        pytest.skip("the stream module is the distribution's")
     server, moved = example(name)
     url = moved(address(name))
     if url.startswith("https"):
@@ -89,7 +102,8 @@ def test_all_examples_are_tested():
     assert {p.name for p in (ROOT / "conf-examples").glob("*.conf")} == {
         "minimal.conf", "tls.conf", "reverse-proxy.conf", "basic.conf",
         "mtls.conf", "jwt.conf", "jwt-keys.conf", "introspection.conf",
-        "globus.conf", "logging.conf"}
+        "globus.conf", "logging.conf", "redis.conf", "redis-tls.conf",
+        "redis-cluster.conf"}
 
 
 def logged(server):

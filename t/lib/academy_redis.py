@@ -27,7 +27,7 @@ _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -64,7 +64,7 @@ class RedisServer:
         self.process = subprocess.Popen(
             ["redis-server", str(self.dir / "redis.conf")],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent)
+            preexec_fn=die_with_parent)
         end = time.monotonic() + 20
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > end:
