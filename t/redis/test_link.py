@@ -323,6 +323,42 @@ def test_replica(nginx, figures):
         at.stop()
 
 
+@pytest.mark.parametrize("why, settings", [
+    ("NOREPLICAS", {"min-replicas-to-write": ("1", "0")}),
+    ("MISCONF", {"dir": ("/proc", None), "save": ("1000 1", "")})])
+def test_no_writes(nginx, figures, why, settings):
+    """It takes connections and refuses to write: told once, until it does."""
+    with RedisServer(enable_protected_configs="yes") as server, client_of(server) as db:
+        at = on(nginx, server, "timeout=500ms")
+        connected(at)
+        for name, (value, _) in settings.items():
+            db.config_set(name, value)
+        if why == "MISCONF":
+            db.bgsave()
+            wait_until(lambda: db.info("persistence")[
+                "rdb_last_bgsave_status"] == "err", 10, "it could be saved")
+        wait_until(lambda: AWAY in at.log(), 10, "not noticed")
+
+        async def ask(status):
+            client = await Client.open(at.port)
+            assert (await client.request("POST", "/mailbox", {
+                "mailbox": '{"uid":"00000000-0000-4000-8000-000000000001"}'}
+            )).status == status
+            client.close()
+
+        run(ask(503))
+        time.sleep(1.5)
+        for name, (_, value) in settings.items():
+            db.config_set(name, str(server.dir) if value is None else value)
+        connected(at, 2)
+        run(ask(200))
+        log = at.log()
+        figures(f"tried {log.count(why)} times")
+        assert why in log
+        assert len(re.findall(r"\[warn\].*" + AWAY, log)) == 1, log
+        at.stop()
+
+
 def test_password(nginx):
     """Of a user, or the one; it is in no log, and neither is a wrong one."""
     settings = {"user": "ann on >secret ~* &* +@all",
