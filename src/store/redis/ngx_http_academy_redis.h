@@ -203,7 +203,9 @@ typedef struct {
     size_t                              size;
     uint64_t                            seq;
     uint64_t                            order;      /* the first seq of it */
+    ngx_msec_t                          due;        /* in doubt: again */
     u_char                              uid[16];
+    unsigned                            doubts:2;
     unsigned                            told:1;     /* settled: see written() */
     unsigned                            leased:1;   /* again, with a new seq */
 } ngx_http_academy_redis_lease_t;

@@ -77,6 +77,7 @@ void ngx_http_academy_redis_close(ngx_http_academy_redis_t *redis,
 typedef struct {
     ngx_queue_t                 settled;     /* of leases */
     ngx_queue_t                 returned;
+    ngx_queue_t                 doubted;     /* to be returned again */
     ngx_event_t                 event;
     unsigned                    stalled:1;   /* Redis did not do it */
     unsigned                    before:1;    /* a mailbox's are begun */
@@ -89,7 +90,9 @@ void ngx_http_academy_redis_gather_init(ngx_http_academy_redis_t *redis,
 /* does again what Redis did not do */
 void ngx_http_academy_redis_gather_again(ngx_http_academy_redis_t *redis);
 
-/* gives back a lease, whether it is known to exist or not */
+/* gives back a lease; one that may come into being only later, repeatedly */
+void ngx_http_academy_redis_return_doubted(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_lease_t *lease);
 void ngx_http_academy_redis_return(ngx_http_academy_redis_t *redis,
     ngx_http_academy_redis_lease_t *lease);
 

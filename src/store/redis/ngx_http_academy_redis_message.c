@@ -27,6 +27,14 @@
 #define NGX_HTTP_ACADEMY_REDIS_SEND_ARGS                                      \
     (4 + 3 * NGX_HTTP_ACADEMY_REDIS_BATCH)
 
+/*
+ * A Redis that was busy may still read what came on a connection that was lost:
+ * milliseconds until what may have been taken there is given back again.
+ */
+
+#define NGX_HTTP_ACADEMY_REDIS_DOUBT   5000
+#define NGX_HTTP_ACADEMY_REDIS_DOUBTS  2
+
 /* so far a message's kind is looked for */
 
 #define NGX_HTTP_ACADEMY_REDIS_KIND    4096
@@ -453,6 +461,16 @@ ngx_http_academy_redis_give_back(ngx_http_academy_exchange_t *exchange,
 
 
 void
+ngx_http_academy_redis_return_doubted(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_lease_t *lease)
+{
+    lease->doubts = NGX_HTTP_ACADEMY_REDIS_DOUBTS;
+
+    ngx_http_academy_redis_return(redis, lease);
+}
+
+
+void
 ngx_http_academy_redis_return(ngx_http_academy_redis_t *redis,
     ngx_http_academy_redis_lease_t *lease)
 {
@@ -483,6 +501,7 @@ ngx_http_academy_redis_gather_init(ngx_http_academy_redis_t *redis,
 {
     ngx_queue_init(&gather->settled);
     ngx_queue_init(&gather->returned);
+    ngx_queue_init(&gather->doubted);
 
     gather->event.handler = ngx_http_academy_redis_gather_handler;
     gather->event.data = redis;
@@ -508,9 +527,23 @@ ngx_http_academy_redis_gather_handler(ngx_event_t *ev)
 void
 ngx_http_academy_redis_gather_again(ngx_http_academy_redis_t *redis)
 {
+    ngx_queue_t                      *q;
+    ngx_http_academy_redis_lease_t   *lease;
     ngx_http_academy_redis_gather_t  *gather;
 
     gather = &redis->wait->gather;
+
+    while (!ngx_queue_empty(&gather->doubted)) {
+        q = ngx_queue_head(&gather->doubted);
+        lease = ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue);
+
+        if ((ngx_msec_int_t) (lease->due - ngx_current_msec) > 0) {
+            break;
+        }
+
+        ngx_queue_remove(q);
+        ngx_http_academy_redis_return(redis, lease);
+    }
 
     if (gather->stalled) {
         gather->stalled = 0;
@@ -871,6 +904,13 @@ ngx_http_academy_redis_sent_handler(ngx_http_academy_redis_t *redis,
         lease = ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue);
 
         ngx_queue_remove(q);
+
+        if (lease->doubts) {
+            lease->doubts--;
+            lease->due = ngx_current_msec + NGX_HTTP_ACADEMY_REDIS_DOUBT;
+            ngx_queue_insert_tail(&redis->wait->gather.doubted, q);
+            continue;
+        }
 
         if (lease->json) {
             ngx_http_academy_redis_free(lease->json);

@@ -899,7 +899,7 @@ ngx_http_academy_redis_failed(ngx_http_academy_redis_mailbox_t *mailbox,
             q = ngx_queue_last(&mailbox->leases);
             ngx_queue_remove(q);
 
-            ngx_http_academy_redis_return(redis,
+            ngx_http_academy_redis_return_doubted(redis,
                    ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue));
         }
     }
