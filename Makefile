@@ -469,16 +469,18 @@ install: $(SO)
 # Two lanes run side by side, for two cores: what of the second waits, mostly.
 
 ifeq ($(NGX_SRC),)
-LANE_1 := check fuzz poison prove prove-asan prove-defer prove-valgrind client \
-	client-redis prove-redis
-LANE_2 := workers workers-asan auth auth-asan faults redis redis-faults \
-	workers-redis
+LANE_1 := check fuzz poison prove prove-asan prove-defer prove-redis \
+	prove-valgrind client client-redis
+LANE_2 := workers workers-asan auth auth-asan faults redis redis-faults
 else
 LANE_1 := check prove prove-static client
 LANE_2 := workers auth redis
 endif
 
 STEPS := $(LANE_1) $(LANE_2)
+
+# a step that is run only when it is asked for
+ALONE := workers-redis
 
 # what one step may take, in seconds
 STEP_LIMIT ?= 600
@@ -503,7 +505,7 @@ run_prove-defer = ACADEMY_MODULE=$(abspath $(call so,defer)) $(PROVE) t/
 run_prove-valgrind = TEST_NGINX_USE_VALGRIND=1 $(PROVE) $(VALGRIND_TESTS)
 run_prove-static = TEST_NGINX_BINARY=$(abspath $(STATIC)) \
 	ACADEMY_MODULE= $(PROVE) t/
-run_client = $(PYTEST) t/client
+run_client = $(PYTEST) -n 2 t/client
 run_workers = $(PYTEST) t/workers
 run_workers-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) t/workers
 run_auth = $(PYTEST) -n 4 t/auth
@@ -512,7 +514,7 @@ run_auth-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) -n 4 t/auth
 run_redis = $(PYTEST) t/redis --ignore t/redis/test_faults.py
 run_redis-faults = $(PYTEST) -n 4 t/redis/test_faults.py
 run_prove-redis = ACADEMY_STORE=redis $(PROVE) -j 2 t/
-run_client-redis = ACADEMY_STORE=redis $(PYTEST) t/client
+run_client-redis = ACADEMY_STORE=redis $(PYTEST) -n 2 t/client
 run_workers-redis = ACADEMY_STORE=redis $(PYTEST) -n 3 t/workers
 
 run_faults = ACADEMY_MODULE=$(abspath $(call so,faults)) $(PYTEST) t/faults
@@ -521,7 +523,7 @@ run_faults = ACADEMY_MODULE=$(abspath $(call so,faults)) $(PYTEST) t/faults
 export ACADEMY_MODULE = $(abspath $(SO))
 unexport TEST_NGINX_LOAD_MODULES
 
-.PHONY: test $(STEPS:%=test-%) test-builds test-summary
+.PHONY: test $(STEPS:%=test-%) $(ALONE:%=test-%) test-builds test-summary
 test: build/.deps-test
 	@rm -rf build/test
 	mkdir -p build/test
@@ -545,7 +547,7 @@ test-builds: $(call so,normal) $(NGINX) $(STATIC) \
 	build/venv/.done build/venv-0.5.0/.done
 endif
 
-$(STEPS:%=test-%): test-%: | build
+$(STEPS:%=test-%) $(ALONE:%=test-%): test-%: | build
 	@mkdir -p build/test
 	log=build/test/$*.log
 	echo "-- $*"
@@ -661,7 +663,7 @@ make agent        run the README's first agent against `make run`
 make test         everything: several builds, all suites (about ten minutes)
 make test-STEP    one step of it: $(wordlist 1,5,$(STEPS))
                   $(wordlist 6,11,$(STEPS))
-                  $(wordlist 12,30,$(STEPS))
+                  $(wordlist 12,30,$(STEPS)); and $(ALONE)
 make check        quick checks: the example configurations, style
 make fuzz         the scanner against jansson, by a coverage-guided fuzzer
 make bench        rates and latencies: build/bench.md, build/bench.svg

@@ -163,7 +163,7 @@ sub at { my ($path, $request) = @_; return $request =~ s{ /}{ /$path/}r }
 ::says(at('short', ::put(::message(2, 1, body => '"' . 'x' x 2000 . '"'))),
        413, undef, @put, message_size => qr/2\d\d\d/,
        result => 'refused: size'),
-[::put($::m) => 200],
+[at('short', ::put($::m)) => 200],
 ::says(at('one', ::put(::message(2, 1, tag => 8))), 429, undef, @put,
        %::sent, message_tag => ::uid(8), result => 'refused: messages'),
 ::says(at('short', ::put(::message(2, 1, tag => 9,

@@ -145,10 +145,13 @@ class Exchange:
     def put(self, src, dest, tag=None, response=False, client="alice",
             groups="", verify=True, header="", json="{}", dedupe=0,
             messages=0, size=0):
-        return self.run("put", client, groups, int(verify), src, dest,
-                        tag or new(), "response" if response else "request",
-                        header, json, dedupe, messages, size, self.msgexp,
-                        self.grave)
+        """The code; `repeated` says whether it was not stored again."""
+        answer = self.run(
+            "put", client, groups, int(verify), src, dest, tag or new(),
+            "response" if response else "request", header, json, dedupe,
+            messages, size, self.msgexp, self.grave)
+        self.repeated = answer == [OK, 1]
+        return OK if isinstance(answer, list) else answer
 
     def take(self, uid, n=1, asked=False, client="alice", groups=""):
         """The code if it is not OK, else [(seq, json), ...]."""

@@ -43,6 +43,7 @@ struct ngx_http_academy_redis_op_s {
     ngx_uint_t                       size;
 
     ngx_uint_t                       terminates;
+    ngx_uint_t                       puts;
     u_char                           uid[NGX_HTTP_ACADEMY_UUID_LEN];
 };
 
@@ -273,6 +274,8 @@ ngx_http_academy_redis_start_op(ngx_http_academy_call_t *call,
         return ngx_http_academy_redis_end(call, NGX_HTTP_ACADEMY_FULL);
     }
 
+    op->puts = (script == NGX_HTTP_ACADEMY_SCRIPT_PUT);
+
     call->place = op;
     call->state = NGX_HTTP_ACADEMY_REDIS_RUNS;
 
@@ -327,6 +330,11 @@ ngx_http_academy_redis_op_handler(ngx_http_academy_redis_t *redis, void *data,
     if (call == NULL) {
         ngx_free(op);
         return;
+    }
+
+    if (result == NGX_HTTP_ACADEMY_OK && op->puts) {
+        call->repeated = (ngx_http_academy_redis_integer(answer->reply, 1)
+                          != 0);
     }
 
     if (result == NGX_HTTP_ACADEMY_OK && op->read) {

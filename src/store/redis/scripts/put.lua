@@ -2,6 +2,7 @@
 -- ARGV: P client groups verify src dest tag kind header json dedupe_ms
 --       max_messages max_bytes msgexp grave
 -- The message itself is stored first: that is refused if there is no memory.
+-- Answers also whether it came before, and was not stored again.
 
 local client, groups, verify = ARGV[2], ARGV[3], ARGV[4] == '1'
 local src, dest, tag, request = ARGV[5], ARGV[6], ARGV[7], ARGV[8] == 'request'
@@ -59,7 +60,7 @@ if age > 0 and v[7] then
         sign(src, v[5], now(), grave)
     end
 
-    return { OK }
+    return { OK, 1 }
 end
 
 local leased, size = held_read(v[6])
@@ -136,4 +137,4 @@ end
 
 renew(dest, grave)
 
-return { OK }
+return { OK, 0 }
