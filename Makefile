@@ -470,8 +470,8 @@ install: $(SO)
 
 ifeq ($(NGX_SRC),)
 LANE_1 := check fuzz poison prove prove-asan prove-defer prove-redis \
-	prove-valgrind client client-redis
-LANE_2 := workers workers-asan auth auth-asan faults redis redis-faults
+	prove-valgrind client client-redis redis-faults
+LANE_2 := workers workers-asan auth auth-asan faults redis
 else
 LANE_1 := check prove prove-static client
 LANE_2 := workers auth redis
@@ -493,8 +493,7 @@ PYTEST = build/venv/bin/python -m pytest -q -p no:cacheprovider
 export TEST_NGINX_BINARY = $(abspath $(NGINX))
 
 # valgrind makes everything twenty times slower
-VALGRIND_TESTS ?= t/02-message.t t/03-listen.t t/13-memory.t t/15-token.t \
-	t/18-provider.t
+VALGRIND_TESTS ?= t/02-message.t t/03-listen.t t/13-memory.t t/18-provider.t
 
 run_check = $(MAKE) --no-print-directory check
 run_fuzz = $(MAKE) --no-print-directory -C t/fuzz replay tokens
@@ -511,7 +510,7 @@ run_workers-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) t/workers
 run_auth = $(PYTEST) -n 4 t/auth
 run_auth-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) -n 4 t/auth
 
-run_redis = $(PYTEST) t/redis --ignore t/redis/test_faults.py
+run_redis = $(PYTEST) -n 2 t/redis --ignore t/redis/test_faults.py
 run_redis-faults = $(PYTEST) -n 4 t/redis/test_faults.py
 run_prove-redis = ACADEMY_STORE=redis $(PROVE) -j 2 t/
 run_client-redis = ACADEMY_STORE=redis $(PYTEST) -n 2 t/client

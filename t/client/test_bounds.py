@@ -69,7 +69,8 @@ async def deliver(at, size):
 @pytest.mark.parametrize("what, zone, server, size, status", [
     ("messages", "16m", "academy_mailbox_messages 3;", 10, "429"),
     ("bytes", "16m", "academy_mailbox_bytes 600k;", 250_000, "429"),
-    ("memory", "2m", "", 250_000, "503"),
+    pytest.param("memory", "2m", "", 250_000, "503",
+                 marks=pytest.mark.zone_only("about a zone's memory")),
 ])
 def test_turned_away(exchange, figures, what, zone, server, size, status):
     at = exchange(zone=zone, server=server + LOG, workers=2)

@@ -100,6 +100,7 @@ def test_messages(exchange, processes, figures, refused):
             "none lost, none doubled")
 
 
+@pytest.mark.zone_only("about a zone's memory")
 def test_full_zone(exchange, processes, figures, refused):
     at = exchange(workers=2, zone="2m")
 
@@ -130,6 +131,7 @@ def test_full_zone(exchange, processes, figures, refused):
     run(test())
 
 
+@pytest.mark.zone_only("in Redis to be asked about is no use")
 def test_mailboxes(nginx, figures, refused):
     """An agent's is asked for again. A user's is not, by this client."""
     at = nginx(workers=2, http="academy_gravestone_expiry 1s;",

@@ -12,9 +12,9 @@ from exchange import Client
 SETTING = "notify-keyspace-events"
 
 
-def exchange(nginx, server):
+def exchange(nginx, server, more=""):
     return nginx(exchange=False, location="academy_exchange x;",
-                 http=f"academy_redis name=x server={server.server};",
+                 http=f"academy_redis name=x server={server.server}{more};",
                  main=f"load_module {MODULE};")
 
 
@@ -65,4 +65,28 @@ def test_what_may_not_be_set(nginx, figures, flags, most):
                 f"{1000 * took:.1f} ms")
         assert took < most
         assert said == (0 if flags else 1)
+        at.stop()
+
+
+@pytest.mark.parametrize("n", [2, 24])
+def test_all_who_ask_are_told(nginx, figures, n):
+    """That Redis is away, those also who wait behind another one's look."""
+    with RedisServer() as server:
+        at = exchange(nginx, server, " timeout=1s")
+
+        async def test():
+            one = await Client.open(at.port)
+            box = await one.new()
+            clients = [await Client.open(at.port) for _ in range(n)]
+            await asyncio.to_thread(server.kill)
+            began = time.monotonic()
+            answers = await asyncio.gather(
+                *(client.get(box, 2) for client in clients))
+            took = time.monotonic() - began
+            figures(f"{n} told after {took:.2f} s: "
+                    f"{sorted(set(a.status for a in answers))}")
+            assert {answer.status for answer in answers} == {503}
+            assert took < 4
+
+        run(test(), 30)
         at.stop()

@@ -589,12 +589,17 @@ def test_give_back_in_parts(x, db, pair):
     x.give_back((user, 6), (agent, 5), (agent, 4), after=True)
     assert x.take(user) == [(7, "other")]
     assert x.take(agent, 9) == []
-    assert x.more == 0
+    assert x.more == 2
     x.give_back((agent, 3), (agent, 2), before=True, after=True)
     assert x.take(agent, asked=True) == []
     x.give_back((agent, 1), (user, 7), before=True)
     assert db.keys("academy:hold:*") == []
     assert [json for _, json in x.take(agent, 9)] == list("012345")
+
+    # a part that is given back again does not know of the one before
+    x.give_back((agent, x.seq), after=True)
+    x.give_back((agent, x.seq - 1))
+    assert db.keys("academy:hold:*") == []
 
     # who was to give back the rest is gone
     x.give_back((agent, x.seq), after=True)
@@ -842,12 +847,48 @@ def test_restore(x, db, pair):
     assert db.keys("academy:lease*") == []
 
 
+def test_what_was_written_goes_back_once(x, db, pair):
+    """However often it is given back, and by whom: with its text, as when it
+    was settled, and as a lease again."""
+    agent, user = pair
+    x.put(user, agent, json="one")
+    x.take(agent)
+    x.settle((agent, 1, 3))
+    for _ in range(2):
+        x.give_back((agent, 1, "one"))
+    assert x.queue(agent) == ["one"]
+
+    # leased again, returned by another node, given back by its own
+    x.take(agent)
+    x.settle((agent, 2, 3))
+    x.restore(agent, 2, 5, 2, "one")
+    assert x.leave() == [OK, 0]
+    x.give_back((agent, 5, "one"))
+    assert x.queue(agent) == ["one"]
+
+    # to lease it again comes late
+    x.restore(agent, 2, 5, 2, "one")
+    assert x.queue(agent) == ["one"]
+    assert db.keys("academy:lease:*") == []
+
+
+def test_who_is_in_many_groups(x, db, pair):
+    """Of which one is the mailbox's, or none: by either way to ask."""
+    agent, user = pair
+    x.share(agent, "some one")
+    for n in (1, 16, 17, 300):
+        groups = ",".join(f"group {i:03}" for i in range(n))
+        assert x.status(agent, client="bob", groups=groups) == FORBIDDEN
+        assert x.status(agent, client="bob",
+                        groups=groups + ",some one") == OK
+
+
 def test_leave_of_the_living(x, pair):
     agent, user = pair
     x.put(user, agent)
     x.take(agent)
     x.tick(ttl=40)
-    assert x.leave(dead=True) == [OK, 0]
+    assert x.leave(dead=True) == [OK, 2]
     assert x.queue(agent) == []
     time.sleep(0.06)
     assert x.leave(dead=True) == [OK, 0]

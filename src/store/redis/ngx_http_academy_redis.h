@@ -151,6 +151,9 @@ ngx_int_t ngx_http_academy_redis_scan(ngx_http_academy_redis_t *redis,
     ngx_str_t *cursor, ngx_str_t *match,
     ngx_http_academy_redis_answer_pt handler, void *data);
 
+/* whether commands can be given; maybe nothing is told of keys yet */
+ngx_uint_t ngx_http_academy_redis_commands_up(ngx_http_academy_redis_t *redis);
+
 /* whether both connections are up, and since when (ms, ngx_current_msec) */
 ngx_uint_t ngx_http_academy_redis_up(ngx_http_academy_redis_t *redis,
     ngx_msec_t *since);

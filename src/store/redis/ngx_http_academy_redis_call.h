@@ -124,6 +124,7 @@ typedef struct {
     unsigned                    again:1;
     unsigned                    sure:1;      /* subscribed, and no event */
     unsigned                    more:1;
+    unsigned                    later:1;     /* there may be some */
     unsigned                    held:1;      /* older ones are to go back */
     unsigned                    todo:1;
     unsigned                    paced:1;

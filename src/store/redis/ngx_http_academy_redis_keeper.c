@@ -93,6 +93,7 @@ struct ngx_http_academy_redis_keeper_s {
 
     unsigned                          ticking:1;   /* one is under way */
     unsigned                          leader:1;
+    unsigned                          patterns:1;  /* are subscribed */
     unsigned                          scans:1;
     unsigned                          scanning:1;  /* a step is under way */
     unsigned                          leaving:1;   /* a dead one's leases */
@@ -238,6 +239,7 @@ void
 ngx_http_academy_redis_keeper_down(ngx_http_academy_redis_t *redis)
 {
     redis->keeper->leader = 0;
+    redis->keeper->patterns = 0;
     redis->keeper->scans = 0;
 }
 
@@ -265,7 +267,9 @@ ngx_http_academy_redis_tick(ngx_http_academy_redis_t *redis)
 
     keeper = redis->keeper;
 
-    if (keeper->ticking || !ngx_http_academy_redis_up(redis, &since)) {
+    /* a node lives as long as it can take messages */
+
+    if (keeper->ticking || !ngx_http_academy_redis_commands_up(redis)) {
         return;
     }
 
@@ -278,7 +282,7 @@ ngx_http_academy_redis_tick(ngx_http_academy_redis_t *redis)
     ngx_str_set(&args[1], NGX_HTTP_ACADEMY_REDIS_TTL);
     ngx_str_set(&args[2], NGX_HTTP_ACADEMY_REDIS_LEADER);
 
-    if (ngx_exiting) {
+    if (ngx_exiting || !ngx_http_academy_redis_up(redis, &since)) {
         ngx_str_set(&args[2], "0");
     }
 
@@ -319,9 +323,11 @@ ngx_http_academy_redis_ticked(ngx_http_academy_redis_t *redis, void *data,
         return;
     }
 
-    if (keeper->leader) {
-        keeper->leader = 0;
-        keeper->scans = 0;
+    keeper->leader = 0;
+    keeper->scans = 0;
+
+    if (keeper->patterns) {
+        keeper->patterns = 0;
 
         (void) ngx_http_academy_redis_punsubscribe(redis, &keeper->active);
         (void) ngx_http_academy_redis_punsubscribe(redis, &keeper->owner);
@@ -360,6 +366,7 @@ ngx_http_academy_redis_lead(ngx_http_academy_redis_t *redis, redisReply *reply)
                       &redis->exchange.name);
 
         keeper->leader = 1;
+        keeper->patterns = 1;
         keeper->scans = 1;
         keeper->cursor[0] = '0';
         keeper->len = 1;
@@ -478,6 +485,7 @@ static void
 ngx_http_academy_redis_buried(ngx_http_academy_redis_t *redis, void *data,
     ngx_http_academy_redis_answer_t *answer)
 {
+    int64_t                           rc;
     ngx_http_academy_redis_keeper_t  *keeper;
 
     keeper = redis->keeper;
@@ -488,8 +496,15 @@ ngx_http_academy_redis_buried(ngx_http_academy_redis_t *redis, void *data,
         return;
     }
 
-    if (ngx_http_academy_redis_integer(answer->reply, 1) == 0) {
-        ngx_http_academy_redis_forget(redis, keeper->dead[0].node);
+    rc = ngx_http_academy_redis_integer(answer->reply, 1);
+
+    if (rc != 1) {
+
+        /* 2: it lives */
+
+        if (rc == 0) {
+            ngx_http_academy_redis_forget(redis, keeper->dead[0].node);
+        }
 
         keeper->ndead--;
         ngx_memmove(&keeper->dead[0], &keeper->dead[1],

@@ -370,6 +370,7 @@ ngx_http_academy_redis_ready(ngx_http_academy_redis_peer_t *peer)
 
     if (!peer->subscribes) {
         ngx_http_academy_redis_commands_send(redis);
+        ngx_http_academy_redis_keeper_up(redis);
 
         link->events.tries = 0;
         ngx_http_academy_redis_connect(&link->events);
@@ -538,6 +539,13 @@ ngx_http_academy_redis_idle_handler(ngx_event_t *ev)
     }
 
     ngx_http_academy_redis_ask(peer);
+}
+
+
+ngx_uint_t
+ngx_http_academy_redis_commands_up(ngx_http_academy_redis_t *redis)
+{
+    return redis->link->commands.ready;
 }
 
 

@@ -374,7 +374,9 @@ ngx_http_academy_redis_get(ngx_http_academy_call_t *call)
         return NGX_DONE;
     }
 
-    if (mailbox->last == call && !ngx_queue_empty(&mailbox->stock)) {
+    if (mailbox->last == call && !call->asked
+        && !ngx_queue_empty(&mailbox->stock))
+    {
         q = ngx_queue_head(&mailbox->stock);
         ngx_queue_remove(q);
 
@@ -745,6 +747,16 @@ ngx_http_academy_redis_look_handler(ngx_http_academy_redis_t *redis,
 
     case NGX_HTTP_ACADEMY_OK:
         ngx_http_academy_redis_brought(mailbox, answer->reply, &served);
+
+        if (mailbox->later) {
+
+            /* nothing tells when others have given all back that comes first */
+
+            mailbox->sure = 0;
+            mailbox->again = 1;
+            put_off = 1;
+        }
+
         break;
 
     case NGX_HTTP_ACADEMY_MISSING:
@@ -791,6 +803,7 @@ static void
 ngx_http_academy_redis_brought(ngx_http_academy_redis_mailbox_t *mailbox,
     redisReply *reply, ngx_queue_t *served)
 {
+    int64_t                          more;
     ngx_uint_t                       i;
     ngx_queue_t                     *q;
     redisReply                      *json;
@@ -799,7 +812,9 @@ ngx_http_academy_redis_brought(ngx_http_academy_redis_mailbox_t *mailbox,
     ngx_http_academy_redis_lease_t  *lease;
 
     redis = mailbox->redis;
-    mailbox->more = (ngx_http_academy_redis_integer(reply, 1) != 0);
+    more = ngx_http_academy_redis_integer(reply, 1);
+    mailbox->more = (more == 1);
+    mailbox->later = (more == 2);
 
     for (i = 2; i < reply->elements; i++) {
         json = ngx_http_academy_redis_string(reply, i);
@@ -880,14 +895,15 @@ ngx_http_academy_redis_refused(ngx_http_academy_redis_mailbox_t *mailbox,
 
 /*
  * Redis may have run the script: then there are leases that nobody else knows
- * of.  Only who has just asked is told that it failed.
+ * of.  Who has just asked is told that it failed, also those who only waited
+ * for their turn; who waits already does so on.
  */
 
 static void
 ngx_http_academy_redis_failed(ngx_http_academy_redis_mailbox_t *mailbox,
     ngx_http_academy_redis_answer_t *answer, ngx_queue_t *served)
 {
-    ngx_queue_t               *q;
+    ngx_queue_t               *q, *next;
     ngx_http_academy_call_t   *call;
     ngx_http_academy_redis_t  *redis;
 
@@ -912,16 +928,23 @@ ngx_http_academy_redis_failed(ngx_http_academy_redis_mailbox_t *mailbox,
         q = ngx_queue_head(&mailbox->asked);
         call = ngx_queue_data(q, ngx_http_academy_call_t, peers);
 
-        if (call->state == NGX_HTTP_ACADEMY_REDIS_NEW && call->asked) {
-            ngx_http_academy_redis_serve(call, mailbox, answer->result,
-                                         served);
-            continue;
-        }
-
         ngx_queue_remove(&call->peers);
         ngx_queue_init(&call->peers);
 
         ngx_http_academy_redis_lead(call, mailbox);
+    }
+
+    for (q = ngx_queue_head(&mailbox->calls);
+         q != ngx_queue_sentinel(&mailbox->calls);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        call = ngx_queue_data(q, ngx_http_academy_call_t, queue);
+
+        if (call->state == NGX_HTTP_ACADEMY_REDIS_NEW && call->asked) {
+            ngx_http_academy_redis_serve(call, mailbox, answer->result,
+                                         served);
+        }
     }
 }
 

@@ -36,20 +36,44 @@ local function among(name, list)
     return string.find(',' .. list .. ',', ',' .. name .. ',', 1, true)
 end
 
-local function permitted(uid, owner, client, groups)
-    if not owner or owner == client .. '_' then
-        return true
+-- the groups of whoever asks, by name, once they are needed
+
+local mine, nmine
+
+local function belongs(uid, groups)
+    if not mine then
+        mine, nmine = {}, {}
+
+        for group in string.gmatch(groups, '[^,]+') do
+            mine[group] = true
+            nmine[#nmine + 1] = group
+        end
     end
 
-    if groups ~= '' then
-        for _, group in ipairs(call('SMEMBERS', P .. 'share:' .. uid)) do
-            if among(group, groups) then
+    if #nmine <= 16 then
+        for _, is in ipairs(call('SMISMEMBER', P .. 'share:' .. uid,
+                                 unpack(nmine)))
+        do
+            if is == 1 then
                 return true
             end
+        end
+
+        return false
+    end
+
+    for _, group in ipairs(call('SMEMBERS', P .. 'share:' .. uid)) do
+        if mine[group] then
+            return true
         end
     end
 
     return false
+end
+
+local function permitted(uid, owner, client, groups)
+    return not owner or owner == client .. '_'
+           or groups ~= '' and belongs(uid, groups)
 end
 
 local function open(uid, active, owner, client, groups)

@@ -1,6 +1,6 @@
 -- ARGV: P class subclasses client groups after n
--- A page of the agents behind after, sixty at the most; what is wrong there
--- leaves the index.
+-- A page of the agents behind after, sixty at the most, and fewer if many have
+-- to be asked for their shares; what is wrong there leaves the index.
 
 local class, all, client, groups = ARGV[2], ARGV[3] == '1', ARGV[4], ARGV[5]
 local after, n = ARGV[6], math.min(ARGV[7], 60)
@@ -13,7 +13,7 @@ if #uids == 0 then
     return { OK, '', '' }
 end
 
-local keys, found, gone = {}, {}, {}
+local keys, found, gone, asked, last = {}, {}, {}, 0, uids[n]
 
 for i, uid in ipairs(uids) do
     keys[3 * i - 2] = P .. 'active:' .. uid
@@ -32,8 +32,19 @@ for i, uid in ipairs(uids) do
     then
         gone[#gone + 1] = uid
 
-    elseif permitted(uid, v[3 * i], client, groups) then
-        found[#found + 1] = uid
+    else
+        if permitted(uid, v[3 * i], client, groups) then
+            found[#found + 1] = uid
+        end
+
+        if groups ~= '' and v[3 * i] ~= client .. '_' then
+            asked = asked + 1
+        end
+    end
+
+    if asked == 8 and i < #uids and nmine and #nmine > 16 then
+        last = uid
+        break
     end
 end
 
@@ -41,4 +52,4 @@ if #gone > 0 then
     call('ZREM', index, unpack(gone))
 end
 
-return { OK, #uids == n and uids[n] or '', table.concat(found) }
+return { OK, last or '', table.concat(found) }

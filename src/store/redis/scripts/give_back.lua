@@ -14,15 +14,18 @@ for i = 1, (#ARGV - 5) / 3 do
     names[i] = ARGV[3 * i + 3] .. ':' .. ARGV[3 * i + 4]
 end
 
-call('ZREM', P .. 'academy:leases:' .. node, unpack(names))
+for i, name in ipairs(names) do
+    local j = 3 * i + 3
+    local had = call('ZREM', P .. 'academy:leases:' .. node, name)
 
-for i = 6, #ARGV - 2, 3 do
-    give(node, ARGV[i], ARGV[i + 1], ARGV[i + 2], msgexp)
+    give(node, ARGV[j], ARGV[j + 1], had, ARGV[j + 2], msgexp)
 end
 
 local last = ARGV[#ARGV - 2]
 
-if ARGV[3] == '1' and (ARGV[4] == '0' or ARGV[6] ~= last) then
+if (ARGV[4] == '0' or ARGV[6] ~= last)
+   and (ARGV[3] == '1' or call('GET', hold .. ARGV[6]) == node)
+then
     call('DEL', hold .. ARGV[6])
 end
 

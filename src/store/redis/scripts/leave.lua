@@ -2,14 +2,15 @@
 -- ARGV: P node n dead(0/1)
 -- Up to n messages that a node has leased go back, 40 at the most, and fewer if
 -- they are large; answers whether there are more.  A node without any is
--- forgotten.  One that is said to be dead, and shows that it lives, keeps all.
+-- forgotten.  One that is said to be dead, and shows that it lives, keeps all:
+-- the answer is 2.
 
 local node = ARGV[2]
 
 if ARGV[4] == '1'
    and tonumber(call('ZSCORE', P .. 'academy:nodes', node) or 0) > 1000 * now()
 then
-    return { OK, 0 }
+    return { OK, 2 }
 end
 
 local leases = P .. 'academy:leases:' .. node
@@ -17,8 +18,8 @@ local names = call('ZREVRANGE', leases, 0, math.min(ARGV[3], 40) - 1)
 local size = 0
 
 for _, name in ipairs(names) do
-    call('ZREM', leases, name)
-    size = size + give(node, string.sub(name, 1, 36), string.sub(name, 38))
+    size = size + give(node, string.sub(name, 1, 36), string.sub(name, 38),
+                       call('ZREM', leases, name))
 
     if size >= 131072 then
         break

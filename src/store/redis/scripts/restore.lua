@@ -6,9 +6,12 @@
 local node, uid, old, new = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local leases, lease = P .. 'academy:leases:' .. node,
                       P .. 'academy:lease:' .. node .. ':'
-local v = call('MGET', P .. 'active:' .. uid, P .. 'academy:held:' .. uid)
+local once = P .. 'academy:once:' .. node .. ':' .. new
+local v = call('MGET', P .. 'active:' .. uid, P .. 'academy:held:' .. uid, once)
 
-if v[1] ~= 'ACTIVE' then
+-- if it is not back in its mailbox already
+
+if v[1] ~= 'ACTIVE' or v[3] == 'back' then
     return { OK }
 end
 
@@ -20,6 +23,7 @@ if call('EXISTS', lease .. new) == 0 then
         call('RENAME', lease .. old, lease .. new)
 
     else
+        call('SET', once, 'leased', 'EX', 600)
         call('LPUSH', lease .. new, ARGV[7])
         expire(lease .. new, tonumber(ARGV[8]))
 

@@ -13,7 +13,8 @@ end
 -- what was leased for too long may be in its mailbox again: it counts there
 
 for i, text in ipairs(call('MGET', unpack(helds))) do
-    if text and call('DEL', keys[i]) == 1 then
+    if text and call('ZREM', P .. 'academy:leases:' .. ARGV[2], names[i]) == 1
+    then
         local n, bytes = held_read(call('GET', helds[i]))
         held_write(ARGV[3 * i], n - 1, bytes - ARGV[3 * i + 2])
     end

@@ -1,7 +1,7 @@
 -- uses: common_sign common_held
 -- ARGV: P uid client groups node seq n asked msgexp grave
 -- Answers whether there are more, and up to n messages, leased as seq, seq + 1
--- and so on: fewer if they are large.
+-- and so on: fewer if they are large.  2: there may be some in a moment.
 
 local uid, node = ARGV[2], ARGV[5]
 local seq, n = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -26,7 +26,7 @@ call('DEL', leases .. ARGV[6])
 -- as long as others are going back that come before, there are none
 
 if v[5] then
-    n, more = 0, false
+    n, more, out[2] = 0, false, 2
 end
 
 while #out < n + 2 and size < 131072 do
