@@ -13,9 +13,9 @@ from test_delivery import Listener
 
 PROBE = ROOT / "build" / "bench-lock"
 
-# Microseconds. A section is some 64 steps, and the first touch of a page of
-# the zone's memory costs half of one.
-BOUND = 250 * PATIENCE
+# Microseconds. A section is some 64 steps, and takes less than 200 on a machine
+# that does nothing else; one that does, or whose host does, adds to the longest.
+BOUND = 2000 * PATIENCE
 
 pytestmark = pytest.mark.skipif(
     bool(ASAN), reason="what sanitizers cost is not the lock's affair")
