@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import random
@@ -390,17 +391,25 @@ def make_certificate(where: Path) -> None:
         check=True, capture_output=True, timeout=30)
 
 
+_ports: list[object] = []
+
+
 def free_port() -> int:
     """A port below the range that the kernel gives to clients: none of the
-    thousands of connections of a test can take it before nginx does."""
+    thousands of connections of a test can take it before nginx does. Nor does
+    another process of tests: it is this one's as long as it lives."""
     while True:
-        port = random.randint(15000, 31000)
-        with socket.socket() as s:
-            try:
+        port = random.randint(10000, 19999)
+        lock = (Path(tempfile.gettempdir()) / f"academy-port-{port}").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as s:
                 s.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        except OSError:
+            lock.close()
+            continue
+        _ports.append(lock)
+        return port
 
 
 def wait_until(condition, seconds: float, what: str) -> None:
