@@ -124,3 +124,28 @@ ngx_http_academy_uuid_print(u_char *p, u_char uid[16])
 
     return p;
 }
+
+
+u_char *
+ngx_http_academy_id_print(u_char *p, ngx_http_academy_id_t *id, u_char *name,
+    size_t len)
+{
+    p = ngx_cpymem(p, "{\"uid\":\"", sizeof("{\"uid\":\"") - 1);
+    p = ngx_http_academy_uuid_print(p, id->uid);
+    p = ngx_cpymem(p, "\",\"name\":", sizeof("\",\"name\":") - 1);
+
+    if (len) {
+        p = ngx_cpymem(p, name, len);
+
+    } else {
+        p = ngx_cpymem(p, "null", sizeof("null") - 1);
+    }
+
+    if (id->role == NGX_HTTP_ACADEMY_USER) {
+        return ngx_cpymem(p, ",\"role\":\"user\"}",
+                          sizeof(",\"role\":\"user\"}") - 1);
+    }
+
+    return ngx_cpymem(p, ",\"role\":\"agent\"}",
+                      sizeof(",\"role\":\"agent\"}") - 1);
+}

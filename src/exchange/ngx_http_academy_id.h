@@ -53,6 +53,13 @@ ngx_int_t ngx_http_academy_uuid_parse(u_char *p, size_t len, u_char uid[16]);
  */
 u_char *ngx_http_academy_uuid_print(u_char *p, u_char uid[16]);
 
+/*
+ * Writes an entity id as JSON: name is JSON itself, len 0 stands for null.
+ * Returns the position behind it.
+ */
+u_char *ngx_http_academy_id_print(u_char *p, ngx_http_academy_id_t *id,
+    u_char *name, size_t len);
+
 
 static ngx_inline ngx_uint_t
 ngx_http_academy_id_eq(ngx_http_academy_id_t *a, ngx_http_academy_id_t *b)

@@ -130,6 +130,8 @@ static void ngx_http_academy_redis_put_back(ngx_http_academy_redis_t *redis,
     ngx_http_academy_redis_changes_t *changes, int64_t n);
 static void ngx_http_academy_redis_looked(ngx_http_academy_redis_t *redis,
     void *data, ngx_http_academy_redis_answer_t *answer);
+static void ngx_http_academy_redis_scan_begin(
+    ngx_http_academy_redis_keeper_t *keeper);
 static void ngx_http_academy_redis_scan_next(ngx_http_academy_redis_t *redis);
 static void ngx_http_academy_redis_scanned(ngx_http_academy_redis_t *redis,
     void *data, ngx_http_academy_redis_answer_t *answer);
@@ -367,9 +369,7 @@ ngx_http_academy_redis_lead(ngx_http_academy_redis_t *redis, redisReply *reply)
 
         keeper->leader = 1;
         keeper->patterns = 1;
-        keeper->scans = 1;
-        keeper->cursor[0] = '0';
-        keeper->len = 1;
+        ngx_http_academy_redis_scan_begin(keeper);
 
         /* not before the patterns are in force, by another connection */
 
@@ -607,9 +607,7 @@ ngx_http_academy_redis_change(ngx_http_academy_redis_t *redis,
     }
 
     if (change == NULL) {
-        keeper->scans = 1;
-        keeper->cursor[0] = '0';
-        keeper->len = 1;
+        ngx_http_academy_redis_scan_begin(keeper);
         return;
     }
 
@@ -772,6 +770,15 @@ ngx_http_academy_redis_looked(ngx_http_academy_redis_t *redis, void *data,
     if (done) {
         ngx_http_academy_redis_gather(redis);
     }
+}
+
+
+static void
+ngx_http_academy_redis_scan_begin(ngx_http_academy_redis_keeper_t *keeper)
+{
+    keeper->scans = 1;
+    keeper->cursor[0] = '0';
+    keeper->len = 1;
 }
 
 

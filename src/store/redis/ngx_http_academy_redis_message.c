@@ -200,32 +200,18 @@ ngx_http_academy_redis_header(ngx_http_academy_envelope_t *env, u_char *buf,
 }
 
 
+/* one with a longer name comes without it */
+
 static u_char *
 ngx_http_academy_redis_print_entity(u_char *p,
     ngx_http_academy_entity_t *entity)
 {
-    ngx_str_t  *name;
+    size_t  len;
 
-    name = &entity->name;
+    len = entity->name.len;
+    len = (len > NGX_HTTP_ACADEMY_REDIS_NAME) ? 0 : len;
 
-    p = ngx_cpymem(p, "{\"uid\":\"", sizeof("{\"uid\":\"") - 1);
-    p = ngx_http_academy_uuid_print(p, entity->id.uid);
-    p = ngx_cpymem(p, "\",\"name\":", sizeof("\",\"name\":") - 1);
-
-    if (name->len && name->len <= NGX_HTTP_ACADEMY_REDIS_NAME) {
-        p = ngx_cpymem(p, name->data, name->len);
-
-    } else {
-        p = ngx_cpymem(p, "null", sizeof("null") - 1);
-    }
-
-    if (entity->id.role == NGX_HTTP_ACADEMY_USER) {
-        return ngx_cpymem(p, ",\"role\":\"user\"}",
-                          sizeof(",\"role\":\"user\"}") - 1);
-    }
-
-    return ngx_cpymem(p, ",\"role\":\"agent\"}",
-                      sizeof(",\"role\":\"agent\"}") - 1);
+    return ngx_http_academy_id_print(p, &entity->id, entity->name.data, len);
 }
 
 

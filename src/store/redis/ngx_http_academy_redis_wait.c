@@ -530,10 +530,7 @@ ngx_http_academy_redis_look(ngx_http_academy_redis_mailbox_t *mailbox)
     if (ngx_http_academy_redis_arg_caller(&args, call->caller) != NGX_OK
         || ngx_http_academy_redis_reserve(mailbox, n) != NGX_OK)
     {
-        ngx_http_academy_redis_uncover(mailbox);
-        ngx_http_academy_redis_lead(call, mailbox);
-        ngx_http_academy_redis_put_off(mailbox);
-        return;
+        goto failed;
     }
 
     ngx_http_academy_redis_arg_data(&args, redis->node,
@@ -550,11 +547,7 @@ ngx_http_academy_redis_look(ngx_http_academy_redis_mailbox_t *mailbox)
                                    mailbox)
         != NGX_OK)
     {
-        ngx_http_academy_redis_release(mailbox);
-        ngx_http_academy_redis_uncover(mailbox);
-        ngx_http_academy_redis_lead(call, mailbox);
-        ngx_http_academy_redis_put_off(mailbox);
-        return;
+        goto failed;
     }
 
     ngx_log_debug4(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
@@ -574,6 +567,15 @@ ngx_http_academy_redis_look(ngx_http_academy_redis_mailbox_t *mailbox)
     mailbox->last = NULL;
     mailbox->held = 0;
     mailbox->sure = (mailbox->subscribed == NGX_HTTP_ACADEMY_REDIS_YES);
+
+    return;
+
+failed:
+
+    ngx_http_academy_redis_release(mailbox);
+    ngx_http_academy_redis_uncover(mailbox);
+    ngx_http_academy_redis_lead(call, mailbox);
+    ngx_http_academy_redis_put_off(mailbox);
 }
 
 
@@ -681,7 +683,6 @@ ngx_http_academy_redis_reserve(ngx_http_academy_redis_mailbox_t *mailbox,
         lease = ngx_calloc(sizeof(ngx_http_academy_redis_lease_t),
                            ngx_cycle->log);
         if (lease == NULL) {
-            ngx_http_academy_redis_release(mailbox);
             return NGX_ERROR;
         }
 

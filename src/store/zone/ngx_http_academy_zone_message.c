@@ -88,8 +88,6 @@ static void ngx_http_academy_zone_pending_free(ngx_http_academy_zone_t *zone,
     ngx_http_academy_pending_t *pending);
 static void ngx_http_academy_zone_notify(ngx_http_academy_zone_t *zone,
     ngx_http_academy_pending_t *pending, ngx_http_academy_pending_t **link);
-static u_char *ngx_http_academy_zone_print_id(u_char *p,
-    ngx_http_academy_id_t *id, u_char *name, size_t len);
 
 
 ngx_int_t
@@ -1265,12 +1263,12 @@ ngx_http_academy_zone_notice(ngx_http_academy_message_t *message,
 
     p = ngx_cpymem(notice, "{\"header\":{\"src\":",
                    sizeof("{\"header\":{\"src\":") - 1);
-    p = ngx_http_academy_zone_print_id(p, &pending->dest, dest,
-                                       pending->dest_name_len);
+    p = ngx_http_academy_id_print(p, &pending->dest, dest,
+                                  pending->dest_name_len);
 
     p = ngx_cpymem(p, ",\"dest\":", sizeof(",\"dest\":") - 1);
-    p = ngx_http_academy_zone_print_id(p, &pending->src, src,
-                                       pending->src_name_len);
+    p = ngx_http_academy_id_print(p, &pending->src, src,
+                                  pending->src_name_len);
 
     p = ngx_cpymem(p, ",\"tag\":\"", sizeof(",\"tag\":\"") - 1);
     p = ngx_http_academy_uuid_print(p, pending->tag);
@@ -1297,36 +1295,11 @@ ngx_http_academy_zone_notice(ngx_http_academy_message_t *message,
                       "\"academy-error-response\",\"error_code\":0,"
                       "\"mailbox_id\":") - 1);
 
-    p = ngx_http_academy_zone_print_id(p, &pending->dest, dest,
-                                       pending->dest_name_len);
+    p = ngx_http_academy_id_print(p, &pending->dest, dest,
+                                  pending->dest_name_len);
     *p++ = '}';
     *p++ = '}';
 
     text->data = notice;
     text->len = p - notice;
-}
-
-
-static u_char *
-ngx_http_academy_zone_print_id(u_char *p, ngx_http_academy_id_t *id,
-    u_char *name, size_t len)
-{
-    p = ngx_cpymem(p, "{\"uid\":\"", sizeof("{\"uid\":\"") - 1);
-    p = ngx_http_academy_uuid_print(p, id->uid);
-    p = ngx_cpymem(p, "\",\"name\":", sizeof("\",\"name\":") - 1);
-
-    if (len) {
-        p = ngx_cpymem(p, name, len);
-
-    } else {
-        p = ngx_cpymem(p, "null", sizeof("null") - 1);
-    }
-
-    if (id->role == NGX_HTTP_ACADEMY_USER) {
-        return ngx_cpymem(p, ",\"role\":\"user\"}",
-                          sizeof(",\"role\":\"user\"}") - 1);
-    }
-
-    return ngx_cpymem(p, ",\"role\":\"agent\"}",
-                      sizeof(",\"role\":\"agent\"}") - 1);
 }
