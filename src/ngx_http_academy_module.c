@@ -11,6 +11,7 @@
 #include "ngx_http_academy_http.h"
 #include "ngx_http_academy_wire.h"
 #include "ngx_http_academy_variables.h"
+#include "ngx_http_academy_status.h"
 #include "ngx_http_academy_zone.h"
 #include "ngx_http_academy_redis.h"
 
@@ -49,6 +50,8 @@ static ngx_http_academy_exchange_t *ngx_http_academy_exchange_find(
     ngx_http_academy_main_conf_t *amcf, ngx_str_t *name);
 static char *ngx_http_academy_exchange(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_academy_status(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static char *ngx_http_academy_time(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_academy_size(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -66,6 +69,8 @@ static char *ngx_http_academy_merge_loc_conf(ngx_conf_t *cf, void *parent,
 static char *ngx_http_academy_mount(ngx_conf_t *cf,
     ngx_http_academy_loc_conf_t *conf);
 static ngx_int_t ngx_http_academy_add_variables(ngx_conf_t *cf);
+static char *ngx_http_academy_show(ngx_conf_t *cf,
+    ngx_http_academy_loc_conf_t *conf);
 static ngx_int_t ngx_http_academy_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_academy_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_academy_init_process(ngx_cycle_t *cycle);
@@ -152,6 +157,27 @@ static ngx_command_t  ngx_http_academy_commands[] = {
       ngx_http_academy_exchange,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
+      NULL },
+
+    { ngx_string("academy_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_academy_status,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("academy_status_admin"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_set_complex_value_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, status_admin),
+      NULL },
+
+    { ngx_string("academy_status_write"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_academy_loc_conf_t, status_write),
       NULL },
 
     { ngx_string("academy_listen_timeout"),
@@ -464,6 +490,11 @@ ngx_http_academy_exchange_add(ngx_conf_t *cf, ngx_command_t *cmd,
     }
 
     exchange->expiry = &amcf->expiry;
+    exchange->figures = ngx_http_academy_figures_add(cf, &exchange->name,
+                                                    &ngx_http_academy_module);
+    if (exchange->figures == NULL) {
+        return NGX_CONF_ERROR;
+    }
 
 #if (NGX_HTTP_ACADEMY_DEFER)
 
@@ -521,7 +552,8 @@ ngx_http_academy_exchange(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_core_loc_conf_t  *clcf;
 
     if (alcf->name.data) {
-        return "is duplicate";
+        return alcf->status ? "is in a location with \"academy_status\""
+                            : "is duplicate";
     }
 
     value = cf->args->elts;
@@ -558,6 +590,37 @@ ngx_http_academy_exchange(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     clcf->handler = ngx_http_academy_handler;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_academy_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_academy_loc_conf_t  *alcf = conf;
+
+    ngx_str_t                 *value;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    if (alcf->name.data) {
+        return alcf->status ? "is duplicate"
+                            : "is in a location with \"academy_exchange\"";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0) {
+        return ngx_http_academy_allowed(cf, cmd, "the name of a zone");
+    }
+
+    alcf->name = value[1];
+    alcf->file = cf->conf_file->file.name;
+    alcf->line = cf->conf_file->line;
+    alcf->status = 1;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    clcf->handler = ngx_http_academy_status_handler;
 
     return NGX_CONF_OK;
 }
@@ -696,6 +759,9 @@ ngx_http_academy_create_main_conf(ngx_conf_t *cf)
         != NGX_OK
         || ngx_array_init(&amcf->jwks, cf->pool, 1,
                           sizeof(ngx_http_academy_jwks_t *))
+           != NGX_OK
+        || ngx_array_init(&amcf->mounts, cf->pool, 4,
+                          sizeof(ngx_http_academy_mount_t))
            != NGX_OK)
     {
         return NULL;
@@ -739,6 +805,8 @@ ngx_http_academy_create_loc_conf(ngx_conf_t *cf)
      *     conf->line = 0;
      *     conf->prefix = 0;
      *     conf->limits = { 0 };
+     *     conf->status = 0;
+     *     conf->status_admin = NULL;
      */
 
     conf->listen_timeout = NGX_CONF_UNSET_MSEC;
@@ -754,6 +822,7 @@ ngx_http_academy_create_loc_conf(ngx_conf_t *cf)
     conf->redeliver = NGX_CONF_UNSET;
     conf->log_deliveries = NGX_CONF_UNSET;
     conf->verify_source = NGX_CONF_UNSET;
+    conf->status_write = NGX_CONF_UNSET;
 
     ngx_http_academy_auth_create(&conf->auth);
 
@@ -786,6 +855,11 @@ ngx_http_academy_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->redeliver, prev->redeliver, 0);
     ngx_conf_merge_value(conf->log_deliveries, prev->log_deliveries, 0);
     ngx_conf_merge_value(conf->verify_source, prev->verify_source, 1);
+    ngx_conf_merge_value(conf->status_write, prev->status_write, 0);
+
+    if (conf->status_admin == NULL) {
+        conf->status_admin = prev->status_admin;
+    }
 
     if (ngx_http_academy_auth_merge(cf, &prev->auth, &conf->auth)
         != NGX_CONF_OK)
@@ -807,12 +881,15 @@ ngx_http_academy_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         conf->file = prev->file;
         conf->line = prev->line;
         conf->prefix = prev->prefix;
+        conf->status = prev->status;
 
-        clcf->handler = ngx_http_academy_handler;
+        clcf->handler = conf->status ? ngx_http_academy_status_handler
+                                     : ngx_http_academy_handler;
     }
 
     if (conf->name.data) {
-        return ngx_http_academy_mount(cf, conf);
+        return conf->status ? ngx_http_academy_show(cf, conf)
+                            : ngx_http_academy_mount(cf, conf);
     }
 
     return NGX_CONF_OK;
@@ -823,6 +900,7 @@ static char *
 ngx_http_academy_mount(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
 {
     size_t                         size;
+    ngx_http_academy_mount_t      *mount;
     ngx_http_core_loc_conf_t      *clcf;
     ngx_http_academy_main_conf_t  *amcf;
 
@@ -864,6 +942,16 @@ ngx_http_academy_mount(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
                       "requests are put back in a zone only, not in redis "
                       "\"%V\"", &conf->file, conf->line, &conf->name);
         return NGX_CONF_ERROR;
+    }
+
+    if (!clcf->noname) {
+        mount = ngx_array_push(&amcf->mounts);
+        if (mount == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        mount->conf = conf;
+        mount->location = clcf->name;
     }
 
     conf->limits.messages = conf->mailbox_messages
@@ -913,6 +1001,31 @@ ngx_http_academy_mount(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
     clcf->chunked_transfer_encoding = 0;
 
     return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_academy_show(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
+{
+    ngx_http_academy_main_conf_t  *amcf;
+
+    amcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_academy_module);
+
+    conf->exchange = ngx_http_academy_exchange_find(amcf, &conf->name);
+
+    if (conf->exchange == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "unknown zone \"%V\" in \"academy_status\" directive "
+                      "in %V:%ui, it must be one that \"academy_zone\" or "
+                      "\"academy_redis\" names",
+                      &conf->name, &conf->file, conf->line);
+        return NGX_CONF_ERROR;
+    }
+
+    conf->exchange->figures->watched = 1;
+
+    return ngx_http_academy_auth_check(cf, &conf->auth, &conf->file,
+                                       conf->line);
 }
 
 
@@ -1028,10 +1141,14 @@ ngx_http_academy_init_process(ngx_cycle_t *cycle)
     exchange = amcf->exchanges.elts;
 
     for (i = 0; i < amcf->exchanges.nelts; i++) {
+        ngx_http_academy_figures_claim(exchange[i]->figures);
+
         if (exchange[i]->store->init_worker(exchange[i], cycle) != NGX_OK) {
             return NGX_ERROR;
         }
     }
+
+    ngx_http_academy_status_init_worker(cycle);
 
     return NGX_OK;
 }
@@ -1057,5 +1174,6 @@ ngx_http_academy_exit_process(ngx_cycle_t *cycle)
 
     for (i = 0; i < amcf->exchanges.nelts; i++) {
         exchange[i]->store->exit_worker(exchange[i], cycle);
+        ngx_http_academy_figures_release(exchange[i]->figures);
     }
 }

@@ -21,6 +21,7 @@ typedef struct {
     ngx_http_academy_auth_zone_t  *auth_zone;     /* NULL: none is needed */
     ngx_array_t                    jwks;  /* of ngx_http_academy_jwks_t * */
     ngx_http_academy_expiry_t      expiry;
+    ngx_array_t                    mounts; /* of ngx_http_academy_mount_t */
 } ngx_http_academy_main_conf_t;
 
 
@@ -48,7 +49,19 @@ typedef struct {
 
     ngx_http_academy_auth_conf_t   auth;
     ngx_flag_t                     verify_source;
+
+    ngx_flag_t                     status;        /* it shows the exchange */
+    ngx_http_complex_value_t      *status_admin;
+    ngx_flag_t                     status_write;
 } ngx_http_academy_loc_conf_t;
+
+
+/* where an exchange is mounted, for who wants to know */
+
+typedef struct {
+    ngx_http_academy_loc_conf_t   *conf;
+    ngx_str_t                      location;
+} ngx_http_academy_mount_t;
 
 
 typedef struct ngx_http_academy_ctx_s    ngx_http_academy_ctx_t;
@@ -65,6 +78,7 @@ struct ngx_http_academy_ctx_s {
     ngx_http_academy_delivery_t    delivery;      /* while it is answered */
     ngx_event_t                   *timer;         /* of a poll */
     ngx_msec_t                     timeout;
+    void                          *status;        /* of who looks */
     void                          *stream;
     void                          *wire;          /* of a poll's message */
     ngx_buf_t                     *answer;        /* in which that is */
@@ -89,6 +103,7 @@ struct ngx_http_academy_ctx_s {
     unsigned                       pending:1;     /* the call is the store's */
     unsigned                       leased:1;      /* delivery is the poll's */
     unsigned                       empty:1;       /* a poll found nothing */
+    unsigned                       waiting:1;     /* counted as a poll */
 };
 
 

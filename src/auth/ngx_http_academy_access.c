@@ -526,6 +526,8 @@ ngx_http_academy_challenge(ngx_http_request_t *r, ngx_uint_t status,
         return rc;
     }
 
+    ngx_http_academy_tell(r, NGX_HTTP_ACADEMY_N_REFUSED_AUTH);
+
     if (ngx_http_academy_header(r, "WWW-Authenticate", challenge) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -548,6 +550,8 @@ ngx_http_academy_no_provider(ngx_http_request_t *r)
     if (rc != NGX_OK) {
         return rc;
     }
+
+    ngx_http_academy_tell(r, NGX_HTTP_ACADEMY_N_REFUSED_PROVIDER);
 
     if (ngx_http_academy_header(r, "Retry-After", &ngx_http_academy_later)
         != NGX_OK)

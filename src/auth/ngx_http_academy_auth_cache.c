@@ -114,6 +114,9 @@ ngx_http_academy_auth_cache_get(ngx_http_request_t *r,
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "academy token is known: %d", entry != NULL);
 
+    ngx_http_academy_tell(r, entry ? NGX_HTTP_ACADEMY_N_AUTH_HITS
+                                      : NGX_HTTP_ACADEMY_N_AUTH_MISSES);
+
     if (entry == NULL) {
         return NGX_DECLINED;
     }

@@ -7,6 +7,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
+#include "ngx_http_academy_http.h"
 #include "ngx_http_academy_inquiry.h"
 
 
@@ -60,6 +61,8 @@ ngx_http_academy_inquire(ngx_http_academy_inquiry_t *inquiry)
     /* from here on the inquiry ends with its handler */
 
     inquiry->sr = sr;
+
+    ngx_http_academy_tell(r, NGX_HTTP_ACADEMY_N_AUTH_UPSTREAM);
 
     sr->unparsed_uri = sr->uri;
 

@@ -13,6 +13,8 @@
 #include "ngx_http_academy_id.h"
 #include "ngx_http_academy_caller.h"
 #include "ngx_http_academy_scan.h"
+#include "ngx_http_academy_survey.h"
+#include "ngx_http_academy_figures.h"
 
 
 /*
@@ -90,6 +92,7 @@ typedef struct {
     void                       *message;       /* the store's */
     size_t                      size;          /* bytes of JSON */
     void                       *next;          /* the store's */
+    ngx_msec_t                  accepted;      /* when; 0: not known */
 } ngx_http_academy_delivery_t;
 
 
@@ -112,6 +115,7 @@ struct ngx_http_academy_call_s {
     unsigned                           verify_source:1;  /* put */
     unsigned                           asked:1;          /* get: by a client */
     unsigned                           repeated:1;       /* put: came again */
+    unsigned                           admin:1;  /* may do all, by decree */
 
     ngx_msec_t                         deduplicate;      /* put; 0: off */
 
@@ -127,11 +131,16 @@ struct ngx_http_academy_call_s {
         struct {
             ngx_str_t                 *names;
             ngx_uint_t                 n;
+            ngx_str_t                  entity;     /* its name: JSON */
         } classes;                                 /* create */
 
         ngx_str_t                      class;      /* discover */
         ngx_str_t                      group;      /* share, unshare */
         ngx_http_academy_envelope_t   *envelope;   /* put */
+
+        ngx_http_academy_survey_t     *survey;
+        ngx_http_academy_listing_t    *listing;    /* list */
+        ngx_http_academy_inspection_t  *inspection;  /* inspect */
     } in;
 
     union {
@@ -223,6 +232,20 @@ typedef struct {
     void                      (*exit_worker)(
                                         ngx_http_academy_exchange_t *exchange,
                                         ngx_cycle_t *cycle);
+
+    /*
+     * What there is, for who looks: as a whole, of mailboxes that the caller
+     * may use, and of one of them.  NULL: a store does not tell.
+     */
+    ngx_http_academy_op_pt      survey;
+    ngx_http_academy_op_pt      list;
+    ngx_http_academy_op_pt      inspect;
+
+    /* NULL if clients are served, or in a few words why they are not */
+    char                     *(*ailing)(
+                                        ngx_http_academy_exchange_t *exchange);
+
+    char                       *kind;          /* "zone", "redis" */
 } ngx_http_academy_store_t;
 
 
@@ -241,7 +264,23 @@ struct ngx_http_academy_exchange_s {
     ngx_str_t                   name;
     ngx_http_academy_store_t   *store;
     ngx_http_academy_expiry_t  *expiry;
+    ngx_http_academy_figures_t  *figures;
 };
+
+
+/* the two ends of what get() brought, with what is counted of them */
+
+#define ngx_http_academy_settle(exchange, delivery, n)                        \
+    do {                                                                      \
+        ngx_http_academy_count_n(exchange, NGX_HTTP_ACADEMY_N_DELIVERED, n);  \
+        (exchange)->store->settle(exchange, delivery, n);                     \
+    } while (0)
+
+#define ngx_http_academy_return(exchange, delivery, n)                        \
+    do {                                                                      \
+        ngx_http_academy_count_n(exchange, NGX_HTTP_ACADEMY_N_RETURNED, n);   \
+        (exchange)->store->give_back(exchange, delivery, n);                  \
+    } while (0)
 
 
 #endif /* _NGX_HTTP_ACADEMY_EXCHANGE_H_INCLUDED_ */

@@ -158,10 +158,29 @@ ngx_http_academy_printed(ngx_http_request_t *r, u_char *data, u_char *last)
 }
 
 
+/* of a store's results */
+
+static ngx_http_academy_counter_e  ngx_http_academy_refusals[] = {
+    0,                                        /* NGX_HTTP_ACADEMY_OK */
+    NGX_HTTP_ACADEMY_N_REFUSED_MISSING,
+    NGX_HTTP_ACADEMY_N_REFUSED_CLOSED,
+    NGX_HTTP_ACADEMY_N_REFUSED_PERMISSION,
+    NGX_HTTP_ACADEMY_N_REFUSED_MEMORY,
+    NGX_HTTP_ACADEMY_N_REFUSED_SHARES,
+    NGX_HTTP_ACADEMY_N_REFUSED_MESSAGES,
+    NGX_HTTP_ACADEMY_N_REFUSED_BYTES,
+    NGX_HTTP_ACADEMY_N_REFUSED_MAILBOXES
+};
+
+
 ngx_int_t
 ngx_http_academy_answer_result(ngx_http_request_t *r,
     ngx_http_academy_result_e result)
 {
+    if (result > NGX_HTTP_ACADEMY_OK && result < NGX_HTTP_ACADEMY_CLOSING) {
+        ngx_http_academy_tell(r, ngx_http_academy_refusals[result]);
+    }
+
     switch (result) {
 
     case NGX_HTTP_ACADEMY_OK:
@@ -208,6 +227,18 @@ ngx_http_academy_answer_timeout(ngx_http_request_t *r)
 }
 
 
+void
+ngx_http_academy_tell(ngx_http_request_t *r,
+    ngx_http_academy_counter_e counter)
+{
+    ngx_http_academy_loc_conf_t  *alcf;
+
+    alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
+
+    ngx_http_academy_count(alcf->exchange, counter);
+}
+
+
 static ngx_int_t
 ngx_http_academy_unavailable(ngx_http_request_t *r)
 {
@@ -239,6 +270,8 @@ ngx_http_academy_answer_owing(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
     ctx->refusal = "refused: connection";
+
+    ngx_http_academy_tell(r, NGX_HTTP_ACADEMY_N_REFUSED_OWING);
 
     return ngx_http_academy_retry(r, &ngx_http_academy_owing);
 }

@@ -267,6 +267,7 @@ ngx_http_academy_mailbox_field(ngx_http_request_t *r, json_t *root,
     ngx_str_t *text)
 {
     json_t                         *value;
+    ngx_str_t                      *name;
     ngx_http_academy_ctx_t         *ctx;
     ngx_http_academy_entity_t       entity;
     ngx_http_academy_scan_error_t   error;
@@ -294,6 +295,17 @@ ngx_http_academy_mailbox_field(ngx_http_request_t *r, json_t *root,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
     ctx->call.id = entity.id;
+
+    if (ctx->route->fields & NGX_HTTP_ACADEMY_CLASSES) {
+        name = &ctx->call.in.classes.entity;
+
+        name->data = ngx_pstrdup(r->pool, &entity.name);
+        if (name->data == NULL) {
+            return NGX_ERROR;
+        }
+
+        name->len = entity.name.len;
+    }
 
     return NGX_OK;
 }

@@ -100,6 +100,10 @@ ngx_int_t ngx_http_academy_answer_stats(ngx_http_request_t *r,
 ngx_int_t ngx_http_academy_answer_discover(ngx_http_request_t *r,
     ngx_http_academy_call_t *call);
 
+/* the figures: counts for the location's exchange */
+void ngx_http_academy_tell(ngx_http_request_t *r,
+    ngx_http_academy_counter_e counter);
+
 /* adds a header; key and value must live as long as the request */
 ngx_int_t ngx_http_academy_header(ngx_http_request_t *r, char *key,
     ngx_str_t *value);
@@ -113,6 +117,12 @@ ngx_int_t ngx_http_academy_answer_message(ngx_http_request_t *r,
 /* ends a call that is pending ctx->timeout after its mailbox had nothing */
 ngx_int_t ngx_http_academy_poll_timer(ngx_http_request_t *r);
 void ngx_http_academy_poll_waits(ngx_http_academy_call_t *call);
+
+/* the figures: of a call that is done, and of any end of a poll */
+void ngx_http_academy_poll_count(ngx_http_academy_ctx_t *ctx,
+    ngx_http_academy_result_e result);
+void ngx_http_academy_poll_ends(ngx_http_academy_ctx_t *ctx,
+    ngx_http_academy_counter_e counter);
 
 
 /* ngx_http_academy_stream.c */
@@ -141,6 +151,11 @@ ngx_int_t ngx_http_academy_invalid(ngx_http_request_t *r);
  * has none (0): to be asked again then
  */
 ngx_msec_t ngx_http_academy_token_left(time_t expires);
+
+
+/* ngx_http_academy_status.c: of a location that shows an exchange */
+
+ngx_int_t ngx_http_academy_status_handler(ngx_http_request_t *r);
 
 
 #endif /* _NGX_HTTP_ACADEMY_HTTP_H_INCLUDED_ */

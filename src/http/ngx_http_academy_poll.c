@@ -55,6 +55,9 @@ ngx_http_academy_poll_timer(ngx_http_request_t *r)
         ngx_add_timer(ctx->timer, ctx->timeout);
     }
 
+    ctx->waiting = 1;
+    ctx->call.exchange->figures->mine->polls++;
+
     return NGX_OK;
 }
 
@@ -78,6 +81,41 @@ ngx_http_academy_poll_waits(ngx_http_academy_call_t *call)
 }
 
 
+void
+ngx_http_academy_poll_count(ngx_http_academy_ctx_t *ctx,
+    ngx_http_academy_result_e result)
+{
+    switch (result) {
+
+    case NGX_HTTP_ACADEMY_OK:
+        ngx_http_academy_poll_ends(ctx, NGX_HTTP_ACADEMY_N_POLLS_DELIVERED);
+        return;
+
+    default:
+        ngx_http_academy_poll_ends(ctx, NGX_HTTP_ACADEMY_N_POLLS_CLOSED);
+    }
+}
+
+
+void
+ngx_http_academy_poll_ends(ngx_http_academy_ctx_t *ctx,
+    ngx_http_academy_counter_e counter)
+{
+    ngx_http_academy_exchange_t  *exchange;
+
+    exchange = ctx->call.exchange;
+
+    ngx_http_academy_count(exchange, counter);
+    ngx_http_academy_observe(exchange->figures, NGX_HTTP_ACADEMY_H_WAIT,
+                             ctx->waited, 0);
+
+    if (ctx->waiting) {
+        ctx->waiting = 0;
+        exchange->figures->mine->polls--;
+    }
+}
+
+
 static void
 ngx_http_academy_poll_timeout(ngx_event_t *ev)
 {
@@ -97,6 +135,8 @@ ngx_http_academy_poll_timeout(ngx_event_t *ev)
     ctx->pending = 0;
     ctx->waited = ngx_current_msec - ctx->waited;
     ctx->call.exchange->store->cancel(&ctx->call);
+
+    ngx_http_academy_poll_ends(ctx, NGX_HTTP_ACADEMY_N_POLLS_TIMEOUT);
 
     rc = ctx->expiring ? ngx_http_academy_invalid(r)
                        : ngx_http_academy_answer_timeout(r);
@@ -138,7 +178,7 @@ ngx_http_academy_answer_message(ngx_http_request_t *r,
     *delivery = call->out.delivery;
 
     if (r->connection->read->pending_eof) {
-        store->give_back(call->exchange, delivery, 1);
+        ngx_http_academy_return(call->exchange, delivery, 1);
         return NGX_HTTP_CLIENT_CLOSED_REQUEST;
     }
 
@@ -150,12 +190,12 @@ ngx_http_academy_answer_message(ngx_http_request_t *r,
     }
 
     if (cln == NULL || wire == NULL) {
-        store->give_back(call->exchange, delivery, 1);
+        ngx_http_academy_return(call->exchange, delivery, 1);
         return ngx_http_academy_answer_result(r, NGX_HTTP_ACADEMY_FULL);
     }
 
     if (wire->n >= NGX_HTTP_ACADEMY_WIRE_MAX) {
-        store->give_back(call->exchange, delivery, 1);
+        ngx_http_academy_return(call->exchange, delivery, 1);
         return ngx_http_academy_answer_owing(r);
     }
 
@@ -256,7 +296,7 @@ ngx_http_academy_poll_cleanup(void *data)
                                               &ctx->delivery, 1, "returned");
             }
 
-            exchange->store->give_back(exchange, &ctx->delivery, 1);
+            ngx_http_academy_return(exchange, &ctx->delivery, 1);
         }
     }
 

@@ -180,6 +180,12 @@ ngx_http_academy_handler(ngx_http_request_t *r)
 
     ctx->route = route;
 
+    ngx_http_academy_count(alcf->exchange,
+                           (route->answer == ngx_http_academy_answer_listen)
+                           ? NGX_HTTP_ACADEMY_N_LISTEN
+                           : NGX_HTTP_ACADEMY_N_ROUTES
+                             + route->op / sizeof(ngx_http_academy_op_pt));
+
     rc = ngx_http_read_client_request_body(r, ngx_http_academy_body_handler);
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
@@ -360,6 +366,13 @@ ngx_http_academy_body_handler(ngx_http_request_t *r)
                        : (rc == NGX_HTTP_BAD_REQUEST) ? "refused: request"
                                                       : NULL;
 
+        if (rc != NGX_ERROR) {
+            ngx_http_academy_tell(r,
+                                     (rc == NGX_HTTP_REQUEST_ENTITY_TOO_LARGE)
+                                     ? NGX_HTTP_ACADEMY_N_REFUSED_SIZE
+                                     : NGX_HTTP_ACADEMY_N_REFUSED_INVALID);
+        }
+
         rc = (rc == NGX_ERROR) ? NGX_HTTP_INTERNAL_SERVER_ERROR
                                : ngx_http_academy_answer_text(r, rc, &text);
 
@@ -492,6 +505,10 @@ ngx_http_academy_call_handler(ngx_http_academy_call_t *call)
         }
     }
 
+    if (ctx->route->op == ngx_http_academy_op(get)) {
+        ngx_http_academy_poll_count(ctx, call->result);
+    }
+
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
                    "academy call done: %ui, later:%ui",
                    (ngx_uint_t) call->result, later);
@@ -523,5 +540,9 @@ ngx_http_academy_cleanup(void *data)
         ctx->pending = 0;
         ctx->waited = ngx_current_msec - ctx->waited;
         ctx->call.exchange->store->cancel(&ctx->call);
+
+        if (ctx->waiting) {
+            ngx_http_academy_poll_ends(ctx, NGX_HTTP_ACADEMY_N_POLLS_GONE);
+        }
     }
 }

@@ -202,6 +202,9 @@ ngx_http_academy_stream_create(ngx_http_request_t *r)
 
     ctx->stream = s;
 
+    s->tally = s->call.exchange->figures->mine;
+    s->tally->streams++;
+
     return s;
 }
 
@@ -939,7 +942,7 @@ ngx_http_academy_stream_stop(void *data)
         s->brought = 0;
 
         if (s->call.result == NGX_HTTP_ACADEMY_OK) {
-            exchange->store->give_back(exchange, &s->call.out.delivery, 1);
+            ngx_http_academy_return(exchange, &s->call.out.delivery, 1);
         }
     }
 
@@ -985,6 +988,8 @@ ngx_http_academy_stream_free(void *data)
     ngx_http_academy_stream_t *s = data;
 
     ngx_http_academy_stream_stop(s);
+
+    s->tally->streams--;
 
     if (s->batch) {
         ngx_free(s->batch);

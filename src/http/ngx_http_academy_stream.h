@@ -38,6 +38,7 @@ typedef struct {
     ngx_http_academy_call_t        call;
     ngx_http_academy_caller_t      caller;
 
+    ngx_http_academy_tally_t      *tally;     /* that counts it */
     ngx_connection_t              *connection;
     ngx_http_request_t            *request;   /* NULL: it was left */
     ngx_http_cleanup_t            *cleanup;   /* of the request: stop */

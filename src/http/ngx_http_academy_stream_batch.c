@@ -96,7 +96,7 @@ ngx_http_academy_stream_fill(ngx_http_academy_stream_t *s)
                  : NULL;
 
         if (larger == NULL) {
-            exchange->store->give_back(exchange, &s->call.out.delivery, 1);
+            ngx_http_academy_return(exchange, &s->call.out.delivery, 1);
             s->ending = 1;
             return batch;
         }
@@ -602,7 +602,7 @@ ngx_http_academy_stream_return(ngx_http_academy_stream_t *s,
                                           "returned");
         }
 
-        exchange->store->give_back(exchange,
+        ngx_http_academy_return(exchange,
                                    batch->deliveries + batch->written,
                                    batch->n - batch->written);
     }

@@ -177,19 +177,26 @@ ngx_http_academy_wire_add(ngx_http_academy_wire_t *wire,
     size_t       buffered;
     ngx_uint_t   n;
 
+    ngx_http_academy_count(exchange, NGX_HTTP_ACADEMY_N_SENT);
+
+    if (delivery->accepted) {
+        ngx_http_academy_observe_time(exchange, NGX_HTTP_ACADEMY_H_LATENCY,
+                                      delivery->accepted);
+    }
+
     if (wire->datagrams) {
 
         /* QUIC knows what is acknowledged, and keeps it to itself */
 
         ngx_http_academy_wire_tell(wire, exchange, delivery, 1, 1);
 
-        exchange->store->settle(exchange, delivery, 1);
+        ngx_http_academy_settle(exchange, delivery, 1);
         return;
     }
 
     if (wire->n == wire->size && ngx_http_academy_wire_grow(wire) != NGX_OK) {
         ngx_http_academy_wire_tell(wire, exchange, delivery, 1, 0);
-        exchange->store->give_back(exchange, delivery, 1);
+        ngx_http_academy_return(exchange, delivery, 1);
         return;
     }
 
@@ -468,10 +475,10 @@ ngx_http_academy_wire_take(ngx_http_academy_wire_t *wire, ngx_uint_t n,
 
         if (acknowledged) {
             wire->doubted = 0;
-            exchange->store->settle(exchange, wire->deliveries + i, run);
+            ngx_http_academy_settle(exchange, wire->deliveries + i, run);
 
         } else {
-            exchange->store->give_back(exchange, wire->deliveries + i, run);
+            ngx_http_academy_return(exchange, wire->deliveries + i, run);
         }
     }
 

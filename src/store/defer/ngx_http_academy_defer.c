@@ -88,6 +88,18 @@ ngx_http_academy_defer_op(stats)
 ngx_http_academy_defer_op(discover)
 ngx_http_academy_defer_op(put)
 ngx_http_academy_defer_op(get)
+ngx_http_academy_defer_op(survey)
+ngx_http_academy_defer_op(list)
+ngx_http_academy_defer_op(inspect)
+
+
+static char *
+ngx_http_academy_defer_ailing(ngx_http_academy_exchange_t *exchange)
+{
+    exchange = ngx_http_academy_inner(exchange);
+
+    return exchange->store->ailing(exchange);
+}
 
 
 static ngx_http_academy_store_t  ngx_http_academy_defer_store = {
@@ -110,7 +122,12 @@ static ngx_http_academy_store_t  ngx_http_academy_defer_store = {
     ngx_http_academy_defer_give_back,
     ngx_http_academy_defer_commit,
     ngx_http_academy_defer_init_worker,
-    ngx_http_academy_defer_exit_worker
+    ngx_http_academy_defer_exit_worker,
+    ngx_http_academy_defer_survey,
+    ngx_http_academy_defer_list,
+    ngx_http_academy_defer_inspect,
+    ngx_http_academy_defer_ailing,
+    "zone"
 };
 
 
@@ -127,6 +144,7 @@ ngx_http_academy_defer(ngx_conf_t *cf, ngx_http_academy_exchange_t *inner)
     defer->exchange.name = inner->name;
     defer->exchange.store = &ngx_http_academy_defer_store;
     defer->exchange.expiry = inner->expiry;
+    defer->exchange.figures = inner->figures;
     defer->inner = inner;
 
     return &defer->exchange;

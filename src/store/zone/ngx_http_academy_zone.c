@@ -41,6 +41,7 @@ static ngx_int_t ngx_http_academy_zone_layout(ngx_http_academy_zone_t *zone,
 static void ngx_http_academy_zone_faults(ngx_http_academy_zone_sh_t *sh);
 #endif
 static ngx_uint_t ngx_http_academy_zone_buckets(size_t size, size_t each);
+static void ngx_http_academy_zone_contend(ngx_http_academy_zone_t *zone);
 
 
 ngx_http_academy_store_t  ngx_http_academy_zone_store = {
@@ -63,7 +64,12 @@ ngx_http_academy_store_t  ngx_http_academy_zone_store = {
     ngx_http_academy_zone_give_back,
     ngx_http_academy_zone_commit_conf,
     ngx_http_academy_zone_init_worker,
-    ngx_http_academy_zone_exit_worker
+    ngx_http_academy_zone_exit_worker,
+    ngx_http_academy_zone_survey,
+    ngx_http_academy_zone_list,
+    ngx_http_academy_zone_inspect,
+    ngx_http_academy_zone_ailing,
+    "zone"
 };
 
 
@@ -403,7 +409,9 @@ ngx_http_academy_zone_lock(ngx_http_academy_zone_t *zone)
 {
     ngx_http_academy_zone_sh_t  *sh;
 
-    ngx_shmtx_lock(&zone->shpool->mutex);
+    if (!ngx_shmtx_trylock(&zone->shpool->mutex)) {
+        ngx_http_academy_zone_contend(zone);
+    }
 
     sh = zone->sh;
 
@@ -418,6 +426,25 @@ ngx_http_academy_zone_lock(ngx_http_academy_zone_t *zone)
     sh->busy = ngx_pid;
 
     ngx_http_academy_zone_order();
+}
+
+
+static void
+ngx_http_academy_zone_contend(ngx_http_academy_zone_t *zone)
+{
+    struct timespec  begin, end;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &begin);
+
+    ngx_shmtx_lock(&zone->shpool->mutex);
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &end);
+
+    ngx_http_academy_count(&zone->exchange, NGX_HTTP_ACADEMY_N_LOCK_WAITS);
+    ngx_http_academy_count_n(&zone->exchange,
+                             NGX_HTTP_ACADEMY_N_LOCK_WAIT_NS,
+                             (end.tv_sec - begin.tv_sec) * 1000000000
+                             + end.tv_nsec - begin.tv_nsec);
 }
 
 

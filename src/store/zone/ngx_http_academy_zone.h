@@ -76,10 +76,12 @@ struct ngx_http_academy_message_s {
     ngx_queue_t                    slot;      /* while filled or leased */
     ngx_http_academy_mailbox_t    *mailbox;
     uint64_t                       seq;       /* order of acceptance */
+    ngx_msec_t                     accepted;  /* when that was */
     ngx_http_academy_chunk_t      *chunks;    /* behind the inline text */
     uint32_t                       size;      /* bytes of text */
     uint16_t                       first;     /* of these, inline */
     u_char                         written;   /* its holder's, without lock */
+    u_char                         leases;    /* how often; up to 255 */
     ngx_pid_t                      holder;    /* who fills or leases it */
     unsigned                       filling:1; /* in no mailbox yet */
     unsigned                       notice:1;  /* part of a pending */
@@ -187,6 +189,16 @@ struct ngx_http_academy_client_s {
 };
 
 
+/* of an entity, for people only */
+
+typedef struct {
+    uint16_t                       len;
+    u_char                         json[1];
+} ngx_http_academy_name_t;
+
+#define NGX_HTTP_ACADEMY_NAME_LEN  255        /* a longer one is left out */
+
+
 struct ngx_http_academy_mailbox_s {
     ngx_http_academy_mailbox_t    *next;
     ngx_http_academy_id_t          id;
@@ -217,6 +229,7 @@ struct ngx_http_academy_mailbox_s {
     ngx_msec_t                     heartbeat; /* monotonic, of this machine */
 
     ngx_http_academy_client_t     *owner;
+    ngx_http_academy_name_t       *name;      /* NULL: it has none */
     ngx_http_academy_share_t      *shares;
     ngx_http_academy_member_t     *members;   /* most derived class first */
 
@@ -256,6 +269,15 @@ typedef struct {
 } ngx_http_academy_revival_t;
 
 
+/* what was found when somebody looked last */
+
+typedef struct {
+    ngx_msec_t                     time;
+    ngx_uint_t                     valid;
+    ngx_http_academy_survey_t      found;
+} ngx_http_academy_surveyed_t;
+
+
 typedef struct {
     ngx_pid_t                      busy;      /* who is within a section */
     size_t                         log_ctx_len;
@@ -293,6 +315,8 @@ typedef struct {
 
     /* of processes that have no slot: old ones that let nobody wait */
     ngx_queue_t                    lodgers;
+
+    ngx_http_academy_surveyed_t    surveyed;
 
 #if (NGX_HTTP_ACADEMY_FAULTS)
     char                           fault[32];
@@ -638,6 +662,19 @@ ngx_uint_t ngx_http_academy_zone_alive(ngx_http_academy_zone_t *zone,
 /* once a second, in any process */
 void ngx_http_academy_zone_expire(ngx_http_academy_zone_t *zone);
 void ngx_http_academy_zone_expire_handler(ngx_event_t *ev);
+
+
+/* ngx_http_academy_zone_survey.c */
+
+ngx_int_t ngx_http_academy_zone_survey(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_zone_list(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_zone_inspect(ngx_http_academy_call_t *call);
+char *ngx_http_academy_zone_ailing(ngx_http_academy_exchange_t *exchange);
+
+/* of a call that is under way there */
+void ngx_http_academy_zone_walk_cancel(ngx_http_academy_call_t *call);
+
+#define NGX_HTTP_ACADEMY_WALKS   3           /* a state of such a call */
 
 
 /* ngx_http_academy_zone_rebuild.c; within the lock */

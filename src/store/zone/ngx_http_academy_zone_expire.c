@@ -211,6 +211,8 @@ ngx_http_academy_zone_expire_handler(ngx_event_t *ev)
     ngx_http_academy_zone_unlock(zone);
 
     if (ex.n) {
+        ngx_http_academy_count_n(&zone->exchange, NGX_HTTP_ACADEMY_N_EXPIRED,
+                                 ex.n);
         ngx_http_academy_zone_settle(&zone->exchange, ex.stale, ex.n);
     }
 
@@ -241,6 +243,8 @@ ngx_http_academy_zone_expire_bucket(ngx_http_academy_expire_t *ex, ngx_uint_t i)
         {
             ngx_http_academy_zone_expire_cost(ex, *pending);
             ngx_http_academy_zone_pending_drop(ex->zone, pending);
+            ngx_http_academy_count(&ex->zone->exchange,
+                                   NGX_HTTP_ACADEMY_N_REQUESTS_EXPIRED);
             continue;
         }
 
@@ -268,6 +272,8 @@ ngx_http_academy_zone_expire_bucket(ngx_http_academy_expire_t *ex, ngx_uint_t i)
         ex->cost -= mailbox->nmembers + mailbox->nshares;
 
         ngx_http_academy_zone_forget(ex->zone, link);
+        ngx_http_academy_count(&ex->zone->exchange,
+                               NGX_HTTP_ACADEMY_N_MAILBOXES_EXPIRED);
     }
 
     return NGX_OK;
@@ -358,6 +364,8 @@ ngx_http_academy_zone_expire_requests(ngx_http_academy_expire_t *ex,
                                                   pending->tag);
 
         ngx_http_academy_zone_pending_drop(ex->zone, link);
+        ngx_http_academy_count(&ex->zone->exchange,
+                               NGX_HTTP_ACADEMY_N_REQUESTS_EXPIRED);
     }
 
     return NGX_OK;
@@ -408,6 +416,10 @@ ngx_http_academy_zone_forget(ngx_http_academy_zone_t *zone,
     for (waiting = mailbox->waiting.next; waiting; waiting = next) {
         next = waiting->next;
         ngx_slab_free_locked(shpool, waiting);
+    }
+
+    if (mailbox->name) {
+        ngx_slab_free_locked(shpool, mailbox->name);
     }
 
     mailbox->owner->mailboxes--;

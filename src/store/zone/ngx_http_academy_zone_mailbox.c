@@ -31,6 +31,8 @@ static ngx_http_academy_result_e ngx_http_academy_zone_create_locked(
 static ngx_http_academy_mailbox_t *ngx_http_academy_zone_mailbox_alloc(
     ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
     ngx_http_academy_client_t *owner);
+static void ngx_http_academy_zone_mailbox_name(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox, ngx_str_t *json);
 static ngx_http_academy_result_e ngx_http_academy_zone_share_locked(
     ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call);
 static ngx_http_academy_result_e ngx_http_academy_zone_shares_locked(
@@ -117,7 +119,9 @@ ngx_http_academy_zone_open(ngx_http_academy_zone_t *zone,
         return NGX_HTTP_ACADEMY_MISSING;
     }
 
-    if (!ngx_http_academy_zone_permitted(*mailbox, call->caller)) {
+    if (!ngx_http_academy_zone_permitted(*mailbox, call->caller)
+        && !call->admin)
+    {
         return NGX_HTTP_ACADEMY_FORBIDDEN;
     }
 
@@ -239,6 +243,8 @@ ngx_http_academy_zone_create_locked(ngx_http_academy_zone_t *zone,
 
     owner->mailboxes++;
 
+    ngx_http_academy_count(call->exchange, NGX_HTTP_ACADEMY_N_CREATED);
+
     return NGX_HTTP_ACADEMY_OK;
 }
 
@@ -273,7 +279,35 @@ ngx_http_academy_zone_mailbox_alloc(ngx_http_academy_zone_t *zone,
         return NULL;
     }
 
+    ngx_http_academy_zone_mailbox_name(zone, mailbox,
+                                       &call->in.classes.entity);
+
     return mailbox;
+}
+
+
+/* a mailbox does as well without */
+
+static void
+ngx_http_academy_zone_mailbox_name(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox, ngx_str_t *json)
+{
+    ngx_http_academy_name_t  *name;
+
+    if (json->len == 0 || json->data[0] != '"'
+        || json->len > NGX_HTTP_ACADEMY_NAME_LEN)
+    {
+        return;
+    }
+
+    name = ngx_slab_alloc_locked(zone->shpool,
+                                 offsetof(ngx_http_academy_name_t, json)
+                                 + json->len);
+    if (name) {
+        name->len = (uint16_t) json->len;
+        ngx_memcpy(name->json, json->data, json->len);
+        mailbox->name = name;
+    }
 }
 
 
@@ -302,6 +336,8 @@ ngx_http_academy_zone_terminate(ngx_http_academy_call_t *call)
         mailbox->terminated = 1;
 
         ngx_http_academy_fault(zone, "terminate");
+
+        ngx_http_academy_count(call->exchange, NGX_HTTP_ACADEMY_N_TERMINATED);
 
         ngx_http_academy_zone_leave(zone, mailbox);
 

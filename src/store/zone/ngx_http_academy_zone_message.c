@@ -185,6 +185,9 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
 
     ngx_http_academy_fault(zone, "put linked");
 
+    ngx_http_academy_count(call->exchange, NGX_HTTP_ACADEMY_N_ACCEPTED);
+    ngx_http_academy_observe_size(call->exchange, env->json.len);
+
     if (call->deduplicate) {
         ngx_http_academy_zone_remember(zone, print);
     }
@@ -323,6 +326,7 @@ ngx_http_academy_zone_is_repeat(ngx_http_academy_zone_t *zone,
     }
 
     call->repeated = 1;
+    ngx_http_academy_count(call->exchange, NGX_HTTP_ACADEMY_N_DUPLICATES);
 
     return 1;
 }
@@ -386,6 +390,9 @@ ngx_http_academy_zone_commit(ngx_http_academy_zone_t *zone,
             src->completed++;
             answered = 1;
 
+            ngx_http_academy_count(call->exchange,
+                                   NGX_HTTP_ACADEMY_N_ANSWERED);
+
             ngx_http_academy_fault(zone, "put answered");
         }
     }
@@ -412,6 +419,7 @@ ngx_http_academy_zone_append(ngx_http_academy_zone_t *zone,
 {
     message->next = NULL;
     message->mailbox = mailbox;
+    message->accepted = ngx_current_msec;
 
     ngx_http_academy_zone_order();
 
@@ -482,10 +490,18 @@ ngx_http_academy_zone_lease(ngx_http_academy_zone_t *zone,
         mailbox->beaten = 1;
     }
 
+    if (message->leases) {
+        ngx_http_academy_count(call->exchange,
+                               NGX_HTTP_ACADEMY_N_REDELIVERED);
+    }
+
+    message->leases += (message->leases < 255);
+
     delivery = &call->out.delivery;
     delivery->message = message;
     delivery->next = message;
     delivery->size = message->size;
+    delivery->accepted = message->accepted;
 }
 
 
@@ -515,6 +531,11 @@ ngx_http_academy_zone_return(ngx_http_academy_zone_t *zone,
 
         if (!message->filling) {
             ngx_http_academy_zone_uncount(message);
+        }
+
+        if (!message->filling && !message->settled) {
+            ngx_http_academy_count(&zone->exchange,
+                                   NGX_HTTP_ACADEMY_N_DROPPED);
         }
 
         ngx_http_academy_zone_message_free(zone, message);
@@ -1148,6 +1169,10 @@ ngx_http_academy_zone_collect(ngx_http_academy_zone_t *zone)
             ngx_http_academy_zone_order();
             ngx_http_academy_fault(zone, "collect taken");
 
+            ngx_http_academy_count_n(&zone->exchange,
+                                     NGX_HTTP_ACADEMY_N_DROPPED,
+                                     mailbox->queued);
+
             /* their bytes do not matter, as nothing comes in any more */
 
             mailbox->head = NULL;
@@ -1204,6 +1229,8 @@ ngx_http_academy_zone_notify(ngx_http_academy_zone_t *zone,
     ngx_http_academy_zone_append(zone, mailbox, &pending->message);
 
     ngx_http_academy_fault(zone, "notify");
+
+    ngx_http_academy_count(&zone->exchange, NGX_HTTP_ACADEMY_N_NOTICES);
 
     ngx_http_academy_zone_pending_unlink(zone, link);
 }

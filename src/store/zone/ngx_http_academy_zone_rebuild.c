@@ -312,6 +312,12 @@ ngx_http_academy_zone_rebuild_mailbox(ngx_http_academy_zone_t *zone,
         (void) ngx_http_academy_zone_mark(zone, mailbox->members, size);
     }
 
+    if (mailbox->name) {
+        size = offsetof(ngx_http_academy_name_t, json) + mailbox->name->len;
+
+        (void) ngx_http_academy_zone_mark(zone, mailbox->name, size);
+    }
+
     for (share = mailbox->shares; share; share = share->next) {
         size = offsetof(ngx_http_academy_share_t, group) + share->len;
 

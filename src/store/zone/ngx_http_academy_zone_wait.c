@@ -245,6 +245,11 @@ ngx_http_academy_zone_cancel(ngx_http_academy_call_t *call)
 
     zone = ngx_http_academy_zone_of(call->exchange);
 
+    if (call->state == NGX_HTTP_ACADEMY_WALKS) {
+        ngx_http_academy_zone_walk_cancel(call);
+        return;
+    }
+
     if (call->state == NGX_HTTP_ACADEMY_SERVED) {
         ngx_queue_remove(&call->queue);
         call->state = NGX_HTTP_ACADEMY_IDLE;
@@ -1130,8 +1135,12 @@ ngx_http_academy_zone_return_all(ngx_http_academy_zone_t *zone,
 
             if (message->holder == pid) {
 
-                if (message->response && message->written) {
+                if (message->response && message->written
+                    && !message->settled)
+                {
                     message->settled = 1;
+                    ngx_http_academy_count(&zone->exchange,
+                                           NGX_HTTP_ACADEMY_N_DELIVERED);
                 }
 
                 last = ngx_http_academy_zone_return(zone, message, last);

@@ -1,0 +1,777 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include <jansson.h>
+#include "ngx_http_academy_status.h"
+
+
+/*
+ * Mailboxes: a page of a table, or one with its messages' headers; and the end
+ * of one.
+ *
+ * The next page is asked for with the place of the last row in the order, so
+ * that a page is right whatever came or went before it.
+ */
+
+
+#define NGX_HTTP_ACADEMY_LISTED  50
+
+
+typedef struct {
+    ngx_str_t                      name;
+    ngx_http_academy_order_e       order;
+} ngx_http_academy_status_order_t;
+
+
+static ngx_int_t ngx_http_academy_status_query(
+    ngx_http_academy_status_t *status, char **wrong);
+static ngx_int_t ngx_http_academy_status_sort(ngx_http_academy_status_t *status,
+    char **wrong);
+static ngx_int_t ngx_http_academy_status_filter(
+    ngx_http_academy_status_t *status, char **wrong);
+static ngx_int_t ngx_http_academy_status_page_after(
+    ngx_http_academy_status_t *status, char **wrong);
+static ngx_uint_t ngx_http_academy_status_is(ngx_str_t *value, char *name);
+static ngx_int_t ngx_http_academy_status_rows(
+    ngx_http_academy_status_t *status);
+static ngx_int_t ngx_http_academy_status_print_list(
+    ngx_http_academy_status_t *status);
+static void ngx_http_academy_status_print_row(
+    ngx_http_academy_status_t *status, ngx_http_academy_text_t *text,
+    ngx_http_academy_listed_t *row);
+static ngx_int_t ngx_http_academy_status_id(ngx_http_request_t *r,
+    ngx_http_academy_id_t *id);
+static ngx_int_t ngx_http_academy_status_print_mailbox(
+    ngx_http_academy_status_t *status);
+static void ngx_http_academy_status_print_message(
+    ngx_http_academy_text_t *text, ngx_http_academy_inspected_t *message);
+static json_t *ngx_http_academy_status_header(u_char *p, size_t len);
+static void ngx_http_academy_status_print_member(ngx_http_academy_text_t *text,
+    char *name, json_t *value);
+static ngx_int_t ngx_http_academy_status_terminate(
+    ngx_http_academy_status_t *status, ngx_http_academy_id_t *id);
+static ngx_uint_t ngx_http_academy_status_own_site(ngx_http_request_t *r);
+static ngx_str_t *ngx_http_academy_status_request_header(
+    ngx_http_request_t *r, char *name);
+static ngx_int_t ngx_http_academy_status_terminated(
+    ngx_http_academy_status_t *status);
+
+
+static ngx_http_academy_status_order_t  ngx_http_academy_status_orders[] = {
+    { ngx_string("id"), NGX_HTTP_ACADEMY_BY_ID },
+    { ngx_string("name"), NGX_HTTP_ACADEMY_BY_NAME },
+    { ngx_string("class"), NGX_HTTP_ACADEMY_BY_CLASS },
+    { ngx_string("queued"), NGX_HTTP_ACADEMY_BY_QUEUED },
+    { ngx_string("oldest"), NGX_HTTP_ACADEMY_BY_OLDEST },
+    { ngx_string("heartbeat"), NGX_HTTP_ACADEMY_BY_HEARTBEAT },
+    { ngx_string("in_progress"), NGX_HTTP_ACADEMY_BY_PROGRESS },
+    { ngx_string("completed"), NGX_HTTP_ACADEMY_BY_COMPLETED },
+    { ngx_null_string, 0 }
+};
+
+
+ngx_int_t
+ngx_http_academy_status_mailboxes(ngx_http_academy_status_t *status)
+{
+    char       *wrong;
+    ngx_int_t   rc;
+
+    wrong = NULL;
+    rc = ngx_http_academy_status_query(status, &wrong);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_academy_status_refuse(status->request,
+                                              NGX_HTTP_BAD_REQUEST, wrong);
+    }
+
+    if (rc != NGX_OK || ngx_http_academy_status_rows(status) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    status->answer = ngx_http_academy_status_print_list;
+
+    return ngx_http_academy_status_call(status, status->exchange->store->list);
+}
+
+
+static ngx_int_t
+ngx_http_academy_status_query(ngx_http_academy_status_t *status, char **wrong)
+{
+    ngx_int_t                    rc, n;
+    ngx_str_t                    value;
+    ngx_http_request_t          *r;
+    ngx_http_academy_listing_t  *listing;
+
+    r = status->request;
+    listing = &status->listing;
+
+    listing->limit = NGX_HTTP_ACADEMY_LISTED;
+
+    rc = ngx_http_academy_status_arg(r, "limit", &value);
+
+    if (rc == NGX_OK) {
+        n = ngx_atoi(value.data, value.len);
+
+        if (n < 1 || n > NGX_HTTP_ACADEMY_MAX_LISTED) {
+            *wrong = "limit must be from 1 to 200";
+            return NGX_DECLINED;
+        }
+
+        listing->limit = n;
+    }
+
+    if (rc == NGX_ERROR
+        || ngx_http_academy_status_arg(r, "search", &listing->search)
+           == NGX_ERROR)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_strlow(listing->search.data, listing->search.data,
+               listing->search.len);
+
+    rc = ngx_http_academy_status_sort(status, wrong);
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_academy_status_filter(status, wrong);
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_academy_status_page_after(status, wrong);
+    }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_academy_status_sort(ngx_http_academy_status_t *status, char **wrong)
+{
+    ngx_int_t                         rc;
+    ngx_str_t                         value;
+    ngx_http_academy_status_order_t  *order;
+
+    rc = ngx_http_academy_status_arg(status->request, "sort", &value);
+
+    if (rc == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (value.len) {
+
+        for (order = ngx_http_academy_status_orders; /* void */ ; order++) {
+
+            if (order->name.len == 0) {
+                *wrong = "sort must be id, name, class, queued, oldest, "
+                         "heartbeat, in_progress or completed";
+                return NGX_DECLINED;
+            }
+
+            if (order->name.len == value.len
+                && ngx_memcmp(order->name.data, value.data, value.len) == 0)
+            {
+                break;
+            }
+        }
+
+        status->listing.order = order->order;
+    }
+
+    if (ngx_http_academy_status_arg(status->request, "reverse", &value)
+        == NGX_ERROR)
+    {
+        return NGX_ERROR;
+    }
+
+    status->listing.reverse = ngx_http_academy_status_is(&value, "1");
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_academy_status_filter(ngx_http_academy_status_t *status, char **wrong)
+{
+    ngx_str_t                    state, role;
+    ngx_http_request_t          *r;
+    ngx_http_academy_listing_t  *listing;
+
+    r = status->request;
+    listing = &status->listing;
+
+    if (ngx_http_academy_status_arg(r, "state", &state) == NGX_ERROR
+        || ngx_http_academy_status_arg(r, "role", &role) == NGX_ERROR)
+    {
+        return NGX_ERROR;
+    }
+
+    listing->active = (state.len == 0
+                       || ngx_http_academy_status_is(&state, "active")
+                       || ngx_http_academy_status_is(&state, "all"));
+    listing->terminated = (ngx_http_academy_status_is(&state, "terminated")
+                           || ngx_http_academy_status_is(&state, "all"));
+
+    listing->agents = (role.len == 0
+                       || ngx_http_academy_status_is(&role, "agent"));
+    listing->users = (role.len == 0
+                      || ngx_http_academy_status_is(&role, "user"));
+
+    if (!listing->active && !listing->terminated) {
+        *wrong = "state must be active, terminated or all";
+        return NGX_DECLINED;
+    }
+
+    if (!listing->agents && !listing->users) {
+        *wrong = "role must be agent or user";
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_academy_status_is(ngx_str_t *value, char *name)
+{
+    return value->len == ngx_strlen(name)
+           && ngx_strncmp(value->data, name, value->len) == 0;
+}
+
+
+/* the bytes of a key, in hexadecimal */
+
+static ngx_int_t
+ngx_http_academy_status_page_after(ngx_http_academy_status_t *status,
+    char **wrong)
+{
+    u_char                      *p;
+    ngx_int_t                    rc, n;
+    ngx_str_t                    value;
+    ngx_uint_t                   i;
+    ngx_http_academy_listing_t  *listing;
+
+    listing = &status->listing;
+
+    rc = ngx_http_academy_status_arg(status->request, "after", &value);
+
+    if (rc == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (value.len == 0) {
+        return NGX_OK;
+    }
+
+    *wrong = "after must be what a page before said is next";
+
+    if (value.len != 2 * sizeof(ngx_http_academy_row_key_t)) {
+        return NGX_DECLINED;
+    }
+
+    p = (u_char *) &listing->after;
+
+    for (i = 0; i < sizeof(ngx_http_academy_row_key_t); i++) {
+        n = ngx_hextoi(value.data + 2 * i, 2);
+
+        if (n == NGX_ERROR) {
+            return NGX_DECLINED;
+        }
+
+        *p++ = (u_char) n;
+    }
+
+    listing->paged = 1;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_academy_status_rows(ngx_http_academy_status_t *status)
+{
+    ngx_uint_t                   i;
+    ngx_http_academy_listed_t   *rows;
+    ngx_http_academy_listing_t  *listing;
+
+    listing = &status->listing;
+
+    rows = ngx_palloc(status->request->pool,
+                      listing->limit * sizeof(ngx_http_academy_listed_t));
+    listing->rows = ngx_palloc(status->request->pool,
+                               listing->limit * sizeof(void *));
+
+    if (rows == NULL || listing->rows == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < listing->limit; i++) {
+        listing->rows[i] = &rows[i];
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_academy_status_print_list(ngx_http_academy_status_t *status)
+{
+    u_char                       next[2 * sizeof(ngx_http_academy_row_key_t)];
+    ngx_uint_t                   i;
+    ngx_http_academy_text_t      text;
+    ngx_http_academy_listing_t  *listing;
+
+    listing = &status->listing;
+
+    ngx_http_academy_text_begin(&text, status->request->pool);
+    ngx_http_academy_print(&text, "{\"total\":%ui,\"mailboxes\":[",
+                           listing->total);
+
+    for (i = 0; i < listing->n; i++) {
+        ngx_http_academy_print(&text, i ? ",\n" : "\n");
+        ngx_http_academy_status_print_row(status, &text, listing->rows[i]);
+    }
+
+    ngx_http_academy_print(&text, "],\"next\":");
+
+    if (listing->n == listing->limit) {
+        ngx_hex_dump(next, (u_char *) &listing->rows[listing->n - 1]->key,
+                     sizeof(ngx_http_academy_row_key_t));
+        ngx_http_academy_print(&text, "\"%*s\"}\n", sizeof(next), next);
+
+    } else {
+        ngx_http_academy_print(&text, "null}\n");
+    }
+
+    return ngx_http_academy_status_send(status, NGX_HTTP_OK,
+                                        "application/json", &text);
+}
+
+
+static void
+ngx_http_academy_status_print_row(ngx_http_academy_status_t *status,
+    ngx_http_academy_text_t *text, ngx_http_academy_listed_t *row)
+{
+    u_char      id[NGX_HTTP_ACADEMY_UUID_LEN];
+    ngx_uint_t  progress;
+
+    (void) ngx_http_academy_uuid_print(id, row->id.uid);
+
+    progress = row->pending - ngx_min(row->pending, row->queued);
+
+    ngx_http_academy_print(text, "{\"id\":\"%s:%*s\",\"state\":\"%s\","
+                           "\"name\":",
+                           row->id.role == NGX_HTTP_ACADEMY_USER ? "user"
+                                                                 : "agent",
+                           sizeof(id), id,
+                           row->terminated ? "terminated" : "active");
+
+    if (row->name.len) {
+        ngx_http_academy_print_json(text, row->name.data, row->name.len);
+
+    } else {
+        ngx_http_academy_print(text, "null");
+    }
+
+    ngx_http_academy_print(text, ",\"class\":");
+
+    if (row->class.len) {
+        ngx_http_academy_print_string(text, row->class.data, row->class.len);
+
+    } else {
+        ngx_http_academy_print(text, "null");
+    }
+
+    if (status->admin || row->owned) {
+        ngx_http_academy_print(text, ",\"owner\":");
+        ngx_http_academy_print_string(text, row->owner.data, row->owner.len);
+    }
+
+    ngx_http_academy_print(text, ",\"queued\":%ui,\"leased\":%ui,"
+                           "\"bytes\":%uL,\"in_progress\":%ui,"
+                           "\"pending\":%ui,\"kept\":%ui,\"completed\":%ui,"
+                           "\"outgoing\":%ui,\"waiters\":%ui,\"shares\":%ui,"
+                           "\"heartbeat\":",
+                           row->queued, row->leased, row->bytes, progress,
+                           row->pending, row->kept, row->completed,
+                           row->outgoing, row->waiters, row->shares);
+    ngx_http_academy_print_time(text, row->heartbeat);
+    ngx_http_academy_print(text, ",\"oldest\":");
+    ngx_http_academy_print_time(text, row->oldest);
+    ngx_http_academy_print(text, "}");
+}
+
+
+ngx_int_t
+ngx_http_academy_status_mailbox(ngx_http_academy_status_t *status)
+{
+    ngx_http_request_t             *r;
+    ngx_http_academy_ctx_t         *ctx;
+    ngx_http_academy_id_t           id;
+    ngx_http_academy_inspection_t  *inspection;
+
+    r = status->request;
+
+    if (ngx_http_academy_status_id(r, &id) != NGX_OK) {
+        return ngx_http_academy_status_refuse(r, NGX_HTTP_BAD_REQUEST,
+                                       "id must be agent:UUID or user:UUID");
+    }
+
+    if (r->method == NGX_HTTP_POST) {
+        return ngx_http_academy_status_terminate(status, &id);
+    }
+
+    inspection = &status->inspection;
+    inspection->limit = NGX_HTTP_ACADEMY_MAX_INSPECTED;
+    inspection->messages = ngx_palloc(r->pool,
+                                      inspection->limit
+                                      * sizeof(ngx_http_academy_inspected_t));
+    if (inspection->messages == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
+    ctx->call.id = id;
+
+    status->answer = ngx_http_academy_status_print_mailbox;
+
+    return ngx_http_academy_status_call(status,
+                                        status->exchange->store->inspect);
+}
+
+
+static ngx_int_t
+ngx_http_academy_status_id(ngx_http_request_t *r, ngx_http_academy_id_t *id)
+{
+    u_char     *p;
+    size_t      len;
+    ngx_str_t   value;
+
+    if (ngx_http_academy_status_arg(r, "id", &value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    p = value.data;
+    len = value.len;
+
+    if (len > 6 && ngx_strncmp(p, "agent:", 6) == 0) {
+        id->role = NGX_HTTP_ACADEMY_AGENT;
+        p += 6;
+        len -= 6;
+
+    } else if (len > 5 && ngx_strncmp(p, "user:", 5) == 0) {
+        id->role = NGX_HTTP_ACADEMY_USER;
+        p += 5;
+        len -= 5;
+
+    } else {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_academy_uuid_parse(p, len, id->uid);
+}
+
+
+static ngx_int_t
+ngx_http_academy_status_print_mailbox(ngx_http_academy_status_t *status)
+{
+    ngx_uint_t                      i;
+    ngx_http_academy_ctx_t         *ctx;
+    ngx_http_academy_text_t         text;
+    ngx_http_academy_inspection_t  *inspection;
+
+    ctx = ngx_http_get_module_ctx(status->request, ngx_http_academy_module);
+
+    if (ctx->call.result != NGX_HTTP_ACADEMY_OK) {
+        return ngx_http_academy_answer_result(status->request,
+                                              ctx->call.result);
+    }
+
+    inspection = &status->inspection;
+
+    ngx_http_academy_text_begin(&text, status->request->pool);
+    ngx_http_academy_print(&text, "{\"mailbox\":");
+    ngx_http_academy_status_print_row(status, &text, &inspection->row);
+    ngx_http_academy_print(&text, ",\"messages\":[");
+
+    for (i = 0; i < inspection->n; i++) {
+        ngx_http_academy_print(&text, i ? ",\n" : "\n");
+        ngx_http_academy_status_print_message(&text, &inspection->messages[i]);
+    }
+
+    ngx_http_academy_print(&text, "],\"more\":%s}\n",
+                           inspection->n == inspection->limit ? "true"
+                                                              : "false");
+
+    return ngx_http_academy_status_send(status, NGX_HTTP_OK,
+                                        "application/json", &text);
+}
+
+
+static void
+ngx_http_academy_status_print_message(ngx_http_academy_text_t *text,
+    ngx_http_academy_inspected_t *message)
+{
+    json_t  *header;
+
+    header = ngx_http_academy_status_header(message->text, message->len);
+
+    ngx_http_academy_print(text, "{\"seq\":%uL,\"size\":%uL,\"age\":",
+                           message->seq, message->size);
+    ngx_http_academy_print_time(text, message->age);
+    ngx_http_academy_print(text, ",\"deliveries\":%ui", message->leases);
+
+    ngx_http_academy_status_print_member(text, "tag",
+                                         json_object_get(header, "tag"));
+    ngx_http_academy_status_print_member(text, "kind",
+                                         json_object_get(header, "kind"));
+    ngx_http_academy_status_print_member(text, "label",
+                                         json_object_get(header, "label"));
+    ngx_http_academy_status_print_member(text, "from",
+                                         json_object_get(header, "src"));
+
+    ngx_http_academy_print(text, "}");
+
+    json_decref(header);
+}
+
+
+static void
+ngx_http_academy_status_print_member(ngx_http_academy_text_t *text, char *name,
+    json_t *value)
+{
+    char    *dumped;
+    size_t   len;
+
+    dumped = value ? json_dumps(value, JSON_ENCODE_ANY|JSON_COMPACT) : NULL;
+    len = dumped ? ngx_strlen(dumped) : 0;
+
+    ngx_http_academy_print(text, ",\"%s\":", name);
+
+    if (dumped) {
+        ngx_http_academy_print_json(text, (u_char *) dumped, len);
+        free(dumped);
+
+    } else {
+        ngx_http_academy_print(text, "null");
+    }
+}
+
+
+/*
+ * The header of a message, of which only the beginning is there: it has been
+ * checked to be JSON, so brackets and quotes say where its members are.  NULL:
+ * the header is not in this part.
+ */
+
+static json_t *
+ngx_http_academy_status_header(u_char *p, size_t len)
+{
+    u_char       *last, *start;
+    ngx_uint_t    depth;
+    json_error_t  error;
+
+    last = p + len;
+    depth = 0;
+
+    while (p < last) {
+
+        if (*p == '"') {
+            start = ++p;
+
+            while (p < last && *p != '"') {
+                p += (*p == '\\') ? 2 : 1;
+            }
+
+            if (p >= last) {
+                return NULL;
+            }
+
+            p++;
+
+            if (depth != 1 || p - start != sizeof("header\"") - 1
+                || ngx_strncmp(start, "header\"", sizeof("header\"") - 1) != 0)
+            {
+                continue;
+            }
+
+            while (p < last && *p == ' ') {
+                p++;
+            }
+
+            /* or it is a value */
+
+            if (p < last && *p == ':') {
+                p++;
+
+                return json_loadb((char *) p, last - p,
+                                  JSON_DISABLE_EOF_CHECK|JSON_ALLOW_NUL
+                                  |JSON_DECODE_INT_AS_REAL, &error);
+            }
+
+            continue;
+        }
+
+        if (*p == '{' || *p == '[') {
+            depth++;
+
+        } else if (*p == '}' || *p == ']') {
+            depth--;
+        }
+
+        p++;
+    }
+
+    return NULL;
+}
+
+
+/*
+ * Another site's page can make a browser send a form, but not this header:
+ * that needs a leave which nobody gives here.
+ */
+
+static ngx_int_t
+ngx_http_academy_status_terminate(ngx_http_academy_status_t *status,
+    ngx_http_academy_id_t *id)
+{
+    ngx_str_t                action;
+    ngx_http_request_t      *r;
+    ngx_http_academy_ctx_t  *ctx;
+
+    r = status->request;
+
+    if (!status->write) {
+        return ngx_http_academy_status_refuse(r, NGX_HTTP_FORBIDDEN,
+                                     "academy_status_write is off");
+    }
+
+    if (!ngx_http_academy_status_own_site(r)) {
+        return ngx_http_academy_status_refuse(r, NGX_HTTP_FORBIDDEN,
+                                     "Not a request of this site's own page");
+    }
+
+    if (ngx_http_academy_status_arg(r, "action", &action) == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (!ngx_http_academy_status_is(&action, "terminate")) {
+        return ngx_http_academy_status_refuse(r, NGX_HTTP_BAD_REQUEST,
+                                              "action must be terminate");
+    }
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
+    ctx->call.id = *id;
+
+    ngx_log_error(NGX_LOG_NOTICE, r->connection->log, 0,
+                  "mailbox is terminated from the status location by \"%V\"",
+                  &ctx->caller.id);
+
+    status->answer = ngx_http_academy_status_terminated;
+
+    return ngx_http_academy_status_call(status,
+                                        status->exchange->store->terminate);
+}
+
+
+static ngx_uint_t
+ngx_http_academy_status_own_site(ngx_http_request_t *r)
+{
+    u_char     *p, *last;
+    ngx_str_t  *value, *host;
+
+    value = ngx_http_academy_status_request_header(r, "X-Academy-Status");
+
+    if (value == NULL) {
+        return 0;
+    }
+
+    value = ngx_http_academy_status_request_header(r, "Sec-Fetch-Site");
+
+    if (value && !ngx_http_academy_status_is(value, "same-origin")
+        && !ngx_http_academy_status_is(value, "none"))
+    {
+        return 0;
+    }
+
+    value = ngx_http_academy_status_request_header(r, "Origin");
+
+    if (value == NULL) {
+        return 1;
+    }
+
+    /* of "scheme://host:port" what a browser writes as Host */
+
+    last = value->data + value->len;
+    p = ngx_strlchr(value->data, last, '/');
+
+    if (p == NULL || last - p < 2) {
+        return 0;
+    }
+
+    p += 2;
+
+    host = ngx_http_academy_status_request_header(r, "Host");
+
+    return host && host->len == (size_t) (last - p)
+           && ngx_strncasecmp(p, host->data, host->len) == 0;
+}
+
+
+static ngx_str_t *
+ngx_http_academy_status_request_header(ngx_http_request_t *r, char *name)
+{
+    size_t            len;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *header;
+
+    len = ngx_strlen(name);
+    part = &r->headers_in.headers.part;
+    header = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return NULL;
+            }
+
+            part = part->next;
+            header = part->elts;
+            i = 0;
+        }
+
+        if (header[i].key.len == len
+            && ngx_strncasecmp(header[i].key.data, (u_char *) name, len) == 0)
+        {
+            return &header[i].value;
+        }
+    }
+}
+
+
+static ngx_int_t
+ngx_http_academy_status_terminated(ngx_http_academy_status_t *status)
+{
+    ngx_http_academy_ctx_t   *ctx;
+    ngx_http_academy_text_t   text;
+
+    ctx = ngx_http_get_module_ctx(status->request, ngx_http_academy_module);
+
+    if (ctx->call.result != NGX_HTTP_ACADEMY_OK) {
+        return ngx_http_academy_answer_result(status->request,
+                                              ctx->call.result);
+    }
+
+    ngx_http_academy_text_begin(&text, status->request->pool);
+    ngx_http_academy_print(&text, "{\"terminated\":true}\n");
+
+    return ngx_http_academy_status_send(status, NGX_HTTP_OK,
+                                        "application/json", &text);
+}

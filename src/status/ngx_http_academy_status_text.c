@@ -1,0 +1,142 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include "ngx_http_academy_status.h"
+
+
+/*
+ * Answers that are printed in pieces, into as many buffers as it takes.  When
+ * there is no memory nothing more is printed, and "failed" says so.
+ */
+
+
+#define NGX_HTTP_ACADEMY_TEXT_SIZE  8192
+
+
+static u_char *ngx_http_academy_text_room(ngx_http_academy_text_t *text,
+    size_t size);
+
+
+void
+ngx_http_academy_text_begin(ngx_http_academy_text_t *text, ngx_pool_t *pool)
+{
+    ngx_memzero(text, sizeof(ngx_http_academy_text_t));
+
+    text->pool = pool;
+    text->last = &text->first;
+}
+
+
+static u_char *
+ngx_http_academy_text_room(ngx_http_academy_text_t *text, size_t size)
+{
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl;
+
+    if (text->failed) {
+        return NULL;
+    }
+
+    b = text->buf;
+
+    if (b && (size_t) (b->end - b->last) >= size) {
+        return b->last;
+    }
+
+    b = ngx_create_temp_buf(text->pool,
+                            ngx_max(size, NGX_HTTP_ACADEMY_TEXT_SIZE));
+    cl = ngx_alloc_chain_link(text->pool);
+
+    if (b == NULL || cl == NULL) {
+        text->failed = 1;
+        return NULL;
+    }
+
+    cl->buf = b;
+    cl->next = NULL;
+
+    *text->last = cl;
+    text->last = &cl->next;
+    text->buf = b;
+
+    return b->last;
+}
+
+
+void
+ngx_http_academy_print(ngx_http_academy_text_t *text, char *format, ...)
+{
+    u_char   *p, *last;
+    va_list   args;
+
+    p = ngx_http_academy_text_room(text, NGX_HTTP_ACADEMY_PRINT);
+    if (p == NULL) {
+        return;
+    }
+
+    va_start(args, format);
+    last = ngx_vslprintf(p, p + NGX_HTTP_ACADEMY_PRINT, format, args);
+    va_end(args);
+
+    text->total += last - p;
+    text->buf->last = last;
+}
+
+
+void
+ngx_http_academy_print_string(ngx_http_academy_text_t *text, u_char *data,
+    size_t len)
+{
+    u_char     *p, *last;
+    uintptr_t   escape;
+
+    escape = ngx_escape_json(NULL, data, len);
+
+    p = ngx_http_academy_text_room(text, len + escape + 2);
+    if (p == NULL) {
+        return;
+    }
+
+    last = p;
+    *last++ = '"';
+    last = (u_char *) ngx_escape_json(last, data, len);
+    *last++ = '"';
+
+    text->total += last - p;
+    text->buf->last = last;
+}
+
+
+void
+ngx_http_academy_print_json(ngx_http_academy_text_t *text, u_char *data,
+    size_t len)
+{
+    u_char  *p;
+
+    p = ngx_http_academy_text_room(text, len);
+    if (p == NULL) {
+        return;
+    }
+
+    text->buf->last = ngx_cpymem(p, data, len);
+    text->total += len;
+}
+
+
+void
+ngx_http_academy_print_time(ngx_http_academy_text_t *text, ngx_msec_int_t ms)
+{
+    if (ms < 0) {
+        ngx_http_academy_print(text, "null");
+        return;
+    }
+
+    ngx_http_academy_print(text, "%M.%03M", (ngx_msec_t) ms / 1000,
+                           (ngx_msec_t) ms % 1000);
+}

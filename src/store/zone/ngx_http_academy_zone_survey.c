@@ -1,0 +1,811 @@
+
+/*
+ * Copyright (C) Academy exchange authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include "ngx_http_academy_zone.h"
+
+
+/*
+ * A look at the zone from outside: all mailboxes, or one.
+ *
+ * Nothing is kept up to date for who looks, so that who does not look does not
+ * pay for it.  To look at everything is long work, done in sections of a
+ * bounded length with other events in between: what is seen is not of one
+ * moment.  What was found as a whole is in the zone for a second, for whoever
+ * asks in any process.
+ */
+
+
+/* what a section may cost: the look at a bucket is 1, at a page 1 */
+
+#define NGX_HTTP_ACADEMY_WALK_COST      4096
+#define NGX_HTTP_ACADEMY_WALK_MAILBOX   24
+
+/* sections in a row before others have their turn */
+
+#define NGX_HTTP_ACADEMY_WALK_TURN      8
+
+/* a survey is as good as new; milliseconds */
+
+#define NGX_HTTP_ACADEMY_SURVEY_AGE     1000
+
+/* messages whose headers are copied in a section */
+
+#define NGX_HTTP_ACADEMY_WALK_MESSAGES  16
+
+
+/* of a page's descriptor; see ngx_http_academy_zone_slab.c */
+
+#define NGX_HTTP_ACADEMY_PAGE_MASK      3
+#define NGX_HTTP_ACADEMY_PAGE_START     ((uintptr_t) 1                        \
+                                         << (8 * sizeof(uintptr_t) - 1))
+#define NGX_HTTP_ACADEMY_PAGE_BUSY      ((uintptr_t) -1)
+
+
+typedef struct {
+    ngx_http_academy_call_t       *call;
+    ngx_http_academy_zone_t       *zone;
+    ngx_event_t                    event;     /* posted: the next sections */
+    ngx_uint_t                     bucket;
+    ngx_uint_t                     page;
+    ngx_http_academy_listing_t    *listing;   /* NULL: a survey */
+    ngx_http_academy_survey_t      found;
+} ngx_http_academy_walk_t;
+
+
+static ngx_int_t ngx_http_academy_zone_walk(ngx_http_academy_call_t *call,
+    ngx_http_academy_listing_t *listing);
+static void ngx_http_academy_zone_walk_handler(ngx_event_t *ev);
+static ngx_int_t ngx_http_academy_zone_walk_section(
+    ngx_http_academy_walk_t *walk);
+static ngx_int_t ngx_http_academy_zone_walk_pages(
+    ngx_http_academy_walk_t *walk);
+static void ngx_http_academy_zone_walk_end(ngx_http_academy_walk_t *walk);
+static void ngx_http_academy_zone_survey_mailbox(
+    ngx_http_academy_walk_t *walk, ngx_http_academy_mailbox_t *mailbox);
+static ngx_uint_t ngx_http_academy_zone_waiters(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox);
+static void ngx_http_academy_zone_list_mailbox(ngx_http_academy_walk_t *walk,
+    ngx_http_academy_mailbox_t *mailbox);
+static ngx_uint_t ngx_http_academy_zone_matches(
+    ngx_http_academy_mailbox_t *mailbox, ngx_str_t *search);
+static ngx_uint_t ngx_http_academy_zone_has(u_char *data, size_t len,
+    ngx_str_t *search);
+static void ngx_http_academy_zone_list_key(ngx_http_academy_row_key_t *key,
+    ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_order_e order);
+static void ngx_http_academy_zone_list_text(u_char *text, size_t size,
+    u_char *data, size_t len);
+static ngx_int_t ngx_http_academy_zone_list_cmp(
+    ngx_http_academy_listing_t *listing, ngx_http_academy_row_key_t *one,
+    ngx_http_academy_row_key_t *two);
+static void ngx_http_academy_zone_row(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_listed_t *row, ngx_http_academy_mailbox_t *mailbox,
+    ngx_http_academy_call_t *call);
+static void ngx_http_academy_zone_row_text(ngx_http_academy_row_text_t *text,
+    u_char *data, size_t len);
+static ngx_http_academy_result_e ngx_http_academy_zone_inspect_locked(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
+    uint64_t *seq);
+static void ngx_http_academy_zone_inspect_message(
+    ngx_http_academy_inspected_t *seen, ngx_http_academy_message_t *message);
+static ngx_msec_int_t ngx_http_academy_zone_since(ngx_msec_t time);
+
+
+char *
+ngx_http_academy_zone_ailing(ngx_http_academy_exchange_t *exchange)
+{
+    ngx_http_academy_zone_t  *zone;
+
+    zone = ngx_http_academy_zone_of(exchange);
+
+    /* a message takes two pages at the most, if it is a small one */
+
+    return ngx_http_academy_zone_spare(zone, 2)
+           ? NULL : "the zone is full but for its reserve";
+}
+
+
+ngx_int_t
+ngx_http_academy_zone_survey(ngx_http_academy_call_t *call)
+{
+    ngx_uint_t                   fresh;
+    ngx_http_academy_zone_t     *zone;
+    ngx_http_academy_zone_sh_t  *sh;
+
+    zone = ngx_http_academy_zone_of(call->exchange);
+    sh = zone->sh;
+
+    ngx_http_academy_zone_lock(zone);
+
+    fresh = sh->surveyed.valid
+            && ngx_http_academy_zone_since(sh->surveyed.time)
+               < NGX_HTTP_ACADEMY_SURVEY_AGE;
+
+    if (fresh) {
+        *call->in.survey = sh->surveyed.found;
+        call->in.survey->free = zone->shpool->pfree * ngx_pagesize;
+    }
+
+    ngx_http_academy_zone_unlock(zone);
+
+    if (fresh) {
+        return ngx_http_academy_zone_done(call, NGX_HTTP_ACADEMY_OK);
+    }
+
+    return ngx_http_academy_zone_walk(call, NULL);
+}
+
+
+ngx_int_t
+ngx_http_academy_zone_list(ngx_http_academy_call_t *call)
+{
+    call->in.listing->n = 0;
+    call->in.listing->total = 0;
+
+    return ngx_http_academy_zone_walk(call, call->in.listing);
+}
+
+
+static ngx_int_t
+ngx_http_academy_zone_walk(ngx_http_academy_call_t *call,
+    ngx_http_academy_listing_t *listing)
+{
+    ngx_http_academy_walk_t  *walk;
+
+    walk = ngx_calloc(sizeof(ngx_http_academy_walk_t), call->log);
+    if (walk == NULL) {
+        return ngx_http_academy_zone_done(call, NGX_HTTP_ACADEMY_FULL);
+    }
+
+    walk->call = call;
+    walk->zone = ngx_http_academy_zone_of(call->exchange);
+    walk->listing = listing;
+
+    walk->event.handler = ngx_http_academy_zone_walk_handler;
+    walk->event.data = walk;
+    walk->event.log = ngx_cycle->log;
+
+    call->state = NGX_HTTP_ACADEMY_WALKS;
+    call->place = walk;
+
+    ngx_post_event(&walk->event, &ngx_posted_events);
+
+    return NGX_AGAIN;
+}
+
+
+void
+ngx_http_academy_zone_walk_cancel(ngx_http_academy_call_t *call)
+{
+    ngx_http_academy_walk_t  *walk;
+
+    walk = call->place;
+
+    if (walk->event.posted) {
+        ngx_delete_posted_event(&walk->event);
+    }
+
+    ngx_free(walk);
+}
+
+
+static void
+ngx_http_academy_zone_walk_handler(ngx_event_t *ev)
+{
+    ngx_int_t                 rc;
+    ngx_uint_t                turn;
+    ngx_http_academy_call_t  *call;
+    ngx_http_academy_walk_t  *walk;
+
+    walk = ev->data;
+    rc = NGX_AGAIN;
+
+    for (turn = 0; rc == NGX_AGAIN; turn++) {
+
+        if (turn == NGX_HTTP_ACADEMY_WALK_TURN) {
+            ngx_post_event(ev, &ngx_posted_next_events);
+            return;
+        }
+
+        ngx_http_academy_zone_lock(walk->zone);
+        rc = ngx_http_academy_zone_walk_section(walk);
+        ngx_http_academy_zone_unlock(walk->zone);
+    }
+
+    ngx_http_academy_zone_walk_end(walk);
+
+    call = walk->call;
+    call->state = 0;
+    call->result = NGX_HTTP_ACADEMY_OK;
+
+    ngx_free(walk);
+
+    call->done(call);
+}
+
+
+static ngx_int_t
+ngx_http_academy_zone_walk_section(ngx_http_academy_walk_t *walk)
+{
+    ngx_int_t                    cost;
+    ngx_http_academy_mailbox_t  *mailbox;
+    ngx_http_academy_zone_sh_t  *sh;
+
+    sh = walk->zone->sh;
+
+    for (cost = NGX_HTTP_ACADEMY_WALK_COST;
+         walk->bucket <= sh->mask;
+         walk->bucket++, cost--)
+    {
+        if (cost <= 0) {
+            return NGX_AGAIN;
+        }
+
+        for (mailbox = sh->mailboxes[walk->bucket];
+             mailbox;
+             mailbox = mailbox->next)
+        {
+            if (walk->listing) {
+                ngx_http_academy_zone_list_mailbox(walk, mailbox);
+
+            } else {
+                ngx_http_academy_zone_survey_mailbox(walk, mailbox);
+            }
+
+            cost -= NGX_HTTP_ACADEMY_WALK_MAILBOX;
+        }
+    }
+
+    return walk->listing ? NGX_OK : ngx_http_academy_zone_walk_pages(walk);
+}
+
+
+/* descriptors in their order: a list of what is free changes meanwhile */
+
+static ngx_int_t
+ngx_http_academy_zone_walk_pages(ngx_http_academy_walk_t *walk)
+{
+    uintptr_t         slab;
+    ngx_uint_t        n, left;
+    ngx_slab_page_t  *page;
+    ngx_slab_pool_t  *pool;
+
+    pool = walk->zone->shpool;
+    n = pool->last - pool->pages;
+
+    for (left = NGX_HTTP_ACADEMY_WALK_COST; walk->page < n; left--) {
+
+        if (left == 0) {
+            return NGX_AGAIN;
+        }
+
+        page = &pool->pages[walk->page++];
+        slab = page->slab;
+
+        if ((page->prev & NGX_HTTP_ACADEMY_PAGE_MASK)
+            || slab == NGX_HTTP_ACADEMY_PAGE_BUSY || slab == 0)
+        {
+            continue;
+        }
+
+        if (slab & NGX_HTTP_ACADEMY_PAGE_START) {
+            slab &= ~NGX_HTTP_ACADEMY_PAGE_START;
+
+        } else {
+            walk->found.largest = ngx_max(walk->found.largest, slab);
+        }
+
+        walk->page += slab - 1;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_academy_zone_walk_end(ngx_http_academy_walk_t *walk)
+{
+    ngx_slab_pool_t             *pool;
+    ngx_http_academy_zone_sh_t  *sh;
+    ngx_http_academy_survey_t   *found;
+
+    if (walk->listing) {
+        return;
+    }
+
+    sh = walk->zone->sh;
+    pool = walk->zone->shpool;
+    found = &walk->found;
+
+    found->size = (uint64_t) (pool->last - pool->pages) * ngx_pagesize;
+    found->free = pool->pfree * ngx_pagesize;
+    found->reserve = sh->reserve * ngx_pagesize;
+    found->largest *= ngx_pagesize;
+
+    ngx_http_academy_zone_lock(walk->zone);
+
+    sh->surveyed.valid = 0;
+
+    ngx_http_academy_zone_order();
+
+    sh->surveyed.time = ngx_current_msec;
+    sh->surveyed.found = *found;
+
+    ngx_http_academy_zone_order();
+
+    sh->surveyed.valid = 1;
+
+    ngx_http_academy_zone_unlock(walk->zone);
+
+    *walk->call->in.survey = *found;
+}
+
+
+static void
+ngx_http_academy_zone_survey_mailbox(ngx_http_academy_walk_t *walk,
+    ngx_http_academy_mailbox_t *mailbox)
+{
+    ngx_uint_t                  role;
+    ngx_http_academy_survey_t  *found;
+
+    found = &walk->found;
+    role = (mailbox->id.role == NGX_HTTP_ACADEMY_USER);
+
+    if (mailbox->terminated) {
+        found->terminated[role]++;
+        return;
+    }
+
+    found->active[role]++;
+    found->queued += mailbox->queued;
+    found->leased += mailbox->held - mailbox->queued;
+    found->bytes += mailbox->bytes;
+    found->pending += mailbox->npending;
+    found->kept += mailbox->nkept;
+    found->waiting += (ngx_http_academy_zone_waiters(walk->zone, mailbox)
+                       != 0);
+
+    if (mailbox->head == NULL) {
+        return;
+    }
+
+    if (found->oldest == 0
+        || (ngx_msec_int_t) (mailbox->head->accepted - found->oldest) < 0)
+    {
+        found->oldest = mailbox->head->accepted;
+        found->oldest_id = mailbox->id;
+    }
+}
+
+
+static ngx_uint_t
+ngx_http_academy_zone_waiters(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_mailbox_t *mailbox)
+{
+    ngx_uint_t                   n;
+    ngx_http_academy_waiting_t  *waiting;
+
+    n = 0;
+
+    for (waiting = &mailbox->waiting; waiting; waiting = waiting->next) {
+        if (waiting->used && ngx_http_academy_zone_alive(zone, waiting)) {
+            n += waiting->count;
+        }
+    }
+
+    return n;
+}
+
+
+static void
+ngx_http_academy_zone_list_mailbox(ngx_http_academy_walk_t *walk,
+    ngx_http_academy_mailbox_t *mailbox)
+{
+    ngx_uint_t                    low, high, i;
+    ngx_http_academy_listed_t    *row;
+    ngx_http_academy_listing_t   *listing;
+    ngx_http_academy_row_key_t    key;
+
+    listing = walk->listing;
+
+    if (!(mailbox->terminated ? listing->terminated : listing->active)
+        || !(mailbox->id.role == NGX_HTTP_ACADEMY_USER ? listing->users
+                                                       : listing->agents)
+        || (!walk->call->admin
+            && !ngx_http_academy_zone_permitted(mailbox, walk->call->caller))
+        || !ngx_http_academy_zone_matches(mailbox, &listing->search))
+    {
+        return;
+    }
+
+    listing->total++;
+
+    ngx_http_academy_zone_list_key(&key, mailbox, listing->order);
+
+    if (listing->paged
+        && ngx_http_academy_zone_list_cmp(listing, &key, &listing->after) <= 0)
+    {
+        return;
+    }
+
+    low = 0;
+    high = listing->n;
+
+    if (high == listing->limit
+        && ngx_http_academy_zone_list_cmp(listing, &key,
+                                          &listing->rows[high - 1]->key)
+           >= 0)
+    {
+        return;
+    }
+
+    while (low < high) {
+        i = low + (high - low) / 2;
+
+        if (ngx_http_academy_zone_list_cmp(listing, &key,
+                                           &listing->rows[i]->key)
+            < 0)
+        {
+            high = i;
+
+        } else {
+            low = i + 1;
+        }
+    }
+
+    listing->n += (listing->n < listing->limit);
+
+    row = listing->rows[listing->n - 1];
+
+    ngx_memmove(&listing->rows[low + 1], &listing->rows[low],
+                (listing->n - 1 - low) * sizeof(void *));
+
+    listing->rows[low] = row;
+    row->key = key;
+
+    ngx_http_academy_zone_row(walk->zone, row, mailbox, walk->call);
+}
+
+
+/* within the name or the class, or at the beginning of the id */
+
+static ngx_uint_t
+ngx_http_academy_zone_matches(ngx_http_academy_mailbox_t *mailbox,
+    ngx_str_t *search)
+{
+    u_char                     id[NGX_HTTP_ACADEMY_UUID_LEN];
+    ngx_http_academy_class_t  *class;
+
+    if (search->len == 0) {
+        return 1;
+    }
+
+    if (mailbox->name
+        && ngx_http_academy_zone_has(mailbox->name->json, mailbox->name->len,
+                                     search))
+    {
+        return 1;
+    }
+
+    if (mailbox->nmembers) {
+        class = mailbox->members[0].class;
+
+        if (ngx_http_academy_zone_has(class->name, class->len, search)) {
+            return 1;
+        }
+    }
+
+    if (search->len > NGX_HTTP_ACADEMY_UUID_LEN) {
+        return 0;
+    }
+
+    (void) ngx_http_academy_uuid_print(id, mailbox->id.uid);
+
+    return ngx_memcmp(id, search->data, search->len) == 0;
+}
+
+
+static ngx_uint_t
+ngx_http_academy_zone_has(u_char *data, size_t len, ngx_str_t *search)
+{
+    return len >= search->len
+           && ngx_strlcasestrn(data, data + len, search->data,
+                               search->len - 1)
+              != NULL;
+}
+
+
+/* smaller ones come first: what is large, or has waited for long */
+
+static void
+ngx_http_academy_zone_list_key(ngx_http_academy_row_key_t *key,
+    ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_order_e order)
+{
+    ngx_http_academy_class_t  *class;
+
+    ngx_memzero(key, sizeof(ngx_http_academy_row_key_t));
+
+    ngx_memcpy(key->id, mailbox->id.uid, 16);
+    key->id[16] = mailbox->id.role;
+
+    switch (order) {
+
+    case NGX_HTTP_ACADEMY_BY_NAME:
+        key->number = (mailbox->name == NULL);
+
+        if (mailbox->name) {
+            ngx_http_academy_zone_list_text(key->text, sizeof(key->text),
+                                            mailbox->name->json + 1,
+                                            mailbox->name->len - 2);
+        }
+
+        return;
+
+    case NGX_HTTP_ACADEMY_BY_CLASS:
+        key->number = (mailbox->nmembers == 0);
+
+        if (mailbox->nmembers) {
+            class = mailbox->members[0].class;
+            ngx_http_academy_zone_list_text(key->text, sizeof(key->text),
+                                            class->name, class->len);
+        }
+
+        return;
+
+    case NGX_HTTP_ACADEMY_BY_QUEUED:
+        key->number = ~ (uint64_t) mailbox->queued;
+        return;
+
+    case NGX_HTTP_ACADEMY_BY_OLDEST:
+        key->number = mailbox->head ? (uint64_t) mailbox->head->accepted
+                                    : (uint64_t) -1;
+        return;
+
+    case NGX_HTTP_ACADEMY_BY_HEARTBEAT:
+        key->number = mailbox->beaten ? (uint64_t) mailbox->heartbeat
+                                      : (uint64_t) -1;
+        return;
+
+    case NGX_HTTP_ACADEMY_BY_PROGRESS:
+        key->number = ~ (uint64_t) (mailbox->npending
+                                    - ngx_min(mailbox->npending,
+                                              mailbox->queued));
+        return;
+
+    case NGX_HTTP_ACADEMY_BY_COMPLETED:
+        key->number = ~ (uint64_t) mailbox->completed;
+        return;
+
+    default: /* NGX_HTTP_ACADEMY_BY_ID */
+        return;
+    }
+}
+
+
+static void
+ngx_http_academy_zone_list_text(u_char *text, size_t size, u_char *data,
+    size_t len)
+{
+    ngx_strlow(text, data, ngx_min(size, len));
+}
+
+
+static ngx_int_t
+ngx_http_academy_zone_list_cmp(ngx_http_academy_listing_t *listing,
+    ngx_http_academy_row_key_t *one, ngx_http_academy_row_key_t *two)
+{
+    ngx_int_t  rc;
+
+    if (one->number != two->number) {
+        rc = (one->number < two->number) ? -1 : 1;
+
+    } else {
+        rc = ngx_memcmp(one->text, two->text, sizeof(one->text));
+
+        if (rc == 0) {
+            rc = ngx_memcmp(one->id, two->id, sizeof(one->id));
+        }
+    }
+
+    return listing->reverse ? -rc : rc;
+}
+
+
+static void
+ngx_http_academy_zone_row(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_listed_t *row, ngx_http_academy_mailbox_t *mailbox,
+    ngx_http_academy_call_t *call)
+{
+    ngx_http_academy_class_t   *class;
+    ngx_http_academy_client_t  *owner;
+
+    row->id = mailbox->id;
+    row->name.len = 0;
+    row->class.len = 0;
+
+    if (mailbox->name) {
+        ngx_http_academy_zone_row_text(&row->name, mailbox->name->json,
+                                       mailbox->name->len);
+    }
+
+    if (mailbox->nmembers) {
+        class = mailbox->members[0].class;
+        ngx_http_academy_zone_row_text(&row->class, class->name, class->len);
+    }
+
+    owner = mailbox->owner;
+    ngx_http_academy_zone_row_text(&row->owner, owner->id, owner->len);
+
+    row->owned = (owner->len == call->caller->id.len
+                  && ngx_memcmp(owner->id, call->caller->id.data, owner->len)
+                     == 0);
+
+    row->terminated = mailbox->terminated;
+    row->queued = mailbox->queued;
+    row->leased = mailbox->held - mailbox->queued;
+    row->bytes = mailbox->bytes;
+    row->pending = mailbox->npending;
+    row->kept = mailbox->nkept;
+    row->completed = mailbox->completed;
+    row->outgoing = mailbox->outgoing;
+    row->waiters = ngx_http_academy_zone_waiters(zone, mailbox);
+    row->shares = mailbox->nshares;
+
+    row->heartbeat = mailbox->beaten
+                     ? ngx_http_academy_zone_since(mailbox->heartbeat) : -1;
+    row->oldest = mailbox->head
+                  ? ngx_http_academy_zone_since(mailbox->head->accepted) : -1;
+}
+
+
+/* not in the middle of a character */
+
+static void
+ngx_http_academy_zone_row_text(ngx_http_academy_row_text_t *text, u_char *data,
+    size_t len)
+{
+    if (len > sizeof(text->data)) {
+        len = sizeof(text->data);
+
+        while (len && (data[len] & 0xc0) == 0x80) {
+            len--;
+        }
+    }
+
+    text->len = (u_char) len;
+    ngx_memcpy(text->data, data, len);
+}
+
+
+ngx_int_t
+ngx_http_academy_zone_inspect(ngx_http_academy_call_t *call)
+{
+    uint64_t                        seq;
+    ngx_uint_t                      n;
+    ngx_http_academy_zone_t        *zone;
+    ngx_http_academy_result_e       result;
+    ngx_http_academy_inspection_t  *inspection;
+
+    zone = ngx_http_academy_zone_of(call->exchange);
+    inspection = call->in.inspection;
+    inspection->n = 0;
+    seq = 0;
+
+    do {
+        n = inspection->n;
+
+        ngx_http_academy_zone_lock(zone);
+        result = ngx_http_academy_zone_inspect_locked(zone, call, &seq);
+        ngx_http_academy_zone_unlock(zone);
+
+    } while (result == NGX_HTTP_ACADEMY_OK
+             && inspection->n == n + NGX_HTTP_ACADEMY_WALK_MESSAGES);
+
+    return ngx_http_academy_zone_done(call, result);
+}
+
+
+/* of a queue what is behind seq; a few each time, none is seen twice */
+
+static ngx_http_academy_result_e
+ngx_http_academy_zone_inspect_locked(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_call_t *call, uint64_t *seq)
+{
+    ngx_uint_t                      n, steps;
+    ngx_http_academy_mailbox_t     *mailbox;
+    ngx_http_academy_message_t     *message;
+    ngx_http_academy_inspection_t  *inspection;
+
+    inspection = call->in.inspection;
+    mailbox = ngx_http_academy_zone_find(zone, &call->id);
+
+    if (mailbox == NULL) {
+        return NGX_HTTP_ACADEMY_MISSING;
+    }
+
+    if (!call->admin
+        && !ngx_http_academy_zone_permitted(mailbox, call->caller))
+    {
+        return NGX_HTTP_ACADEMY_FORBIDDEN;
+    }
+
+    if (*seq == 0) {
+        ngx_http_academy_zone_row(zone, &inspection->row, mailbox, call);
+    }
+
+    n = 0;
+    steps = 0;
+
+    for (message = mailbox->head; message; message = message->next) {
+
+        if (inspection->n == inspection->limit
+            || n == NGX_HTTP_ACADEMY_WALK_MESSAGES
+            || steps++ == 4 * NGX_HTTP_ACADEMY_MAX_INSPECTED)
+        {
+            break;
+        }
+
+        if (message->seq <= *seq) {
+            continue;
+        }
+
+        ngx_http_academy_zone_inspect_message(
+                            &inspection->messages[inspection->n++], message);
+        *seq = message->seq;
+        n++;
+    }
+
+    return NGX_HTTP_ACADEMY_OK;
+}
+
+
+static void
+ngx_http_academy_zone_inspect_message(ngx_http_academy_inspected_t *seen,
+    ngx_http_academy_message_t *message)
+{
+    size_t                     n;
+    ngx_str_t                  text;
+    ngx_http_academy_chunk_t  *chunk;
+
+    seen->seq = message->seq;
+    seen->size = message->size;
+    seen->age = ngx_http_academy_zone_since(message->accepted);
+    seen->leases = message->leases;
+    seen->notice = message->notice;
+
+    if (message->notice) {
+        ngx_http_academy_zone_notice(message, &text);
+        seen->size = text.len;
+
+    } else {
+        text.data = (u_char *) message + sizeof(ngx_http_academy_message_t);
+        text.len = message->first;
+    }
+
+    seen->len = ngx_min(text.len, NGX_HTTP_ACADEMY_INSPECTED);
+    ngx_memcpy(seen->text, text.data, seen->len);
+
+    for (chunk = message->chunks;
+         chunk && seen->len < NGX_HTTP_ACADEMY_INSPECTED;
+         chunk = chunk->next)
+    {
+        n = ngx_min(chunk->len, NGX_HTTP_ACADEMY_INSPECTED - seen->len);
+
+        ngx_memcpy(seen->text + seen->len,
+                   (u_char *) chunk + sizeof(ngx_http_academy_chunk_t), n);
+        seen->len += n;
+    }
+}
+
+
+/* a worker's clock may be a little behind that of who set it */
+
+static ngx_msec_int_t
+ngx_http_academy_zone_since(ngx_msec_t time)
+{
+    return ngx_max((ngx_msec_int_t) (ngx_current_msec - time), 0);
+}
