@@ -1626,3 +1626,82 @@ location / { academy_exchange x; }
 location / { academy_exchange x; academy_log_deliveries maybe; }
 --- must_die
 --- error_log eval: ::emerg('academy_log_deliveries', '"maybe"', '"on" or "off"')
+
+
+=== TEST 157: academy_status of an unknown zone
+--- config
+location / { academy_exchange x; }
+location = /status { academy_status y; }
+--- must_die
+--- error_log eval: ::emerg('unknown zone "y"', '"academy_status"', 'academy_zone')
+
+
+=== TEST 158: academy_status without a name
+--- config
+location = /status { academy_status ""; }
+--- must_die
+--- error_log eval: ::emerg('academy_status', '""', 'the name of a zone')
+
+
+=== TEST 159: academy_status twice
+--- config
+location = /status { academy_status x; academy_status x; }
+--- must_die
+--- error_log eval: ::emerg('"academy_status" directive is duplicate')
+
+
+=== TEST 160: academy_status where the exchange is
+--- config
+location / { academy_exchange x; academy_status x; }
+--- must_die
+--- error_log eval: ::emerg('"academy_status" directive is in a location with "academy_exchange"')
+
+
+=== TEST 161: academy_exchange where the status is
+--- config
+location / { academy_status x; academy_exchange x; }
+--- must_die
+--- error_log eval: ::emerg('"academy_exchange" directive is in a location with "academy_status"')
+
+
+=== TEST 162: academy_status outside of a location
+--- http_config
+academy_zone zone=x:2m;
+academy_status x;
+--- must_die
+--- error_log eval: ::emerg('"academy_status" directive is not allowed here')
+
+
+=== TEST 163: academy_status_write maybe
+--- config
+location = /status { academy_status x; academy_status_write maybe; }
+--- must_die
+--- error_log eval: ::emerg('academy_status_write', '"maybe"', '"on" or "off"')
+
+
+=== TEST 164: academy_status_write twice
+--- config
+location = /status { academy_status x; academy_status_write on; academy_status_write on; }
+--- must_die
+--- error_log eval: ::emerg('"academy_status_write" directive is duplicate')
+
+
+=== TEST 165: academy_status_admin twice
+--- config
+location = /status { academy_status x; academy_status_admin 1; academy_status_admin 1; }
+--- must_die
+--- error_log eval: ::emerg('"academy_status_admin" directive is duplicate')
+
+
+=== TEST 166: academy_status_admin with an unknown variable
+--- config
+location = /status { academy_status x; academy_status_admin $nobody; }
+--- must_die
+--- error_log eval: ::emerg('unknown "nobody" variable')
+
+
+=== TEST 167: academy_auth of a status location without what it needs
+--- config
+location = /status { academy_status x; academy_auth variables; }
+--- must_die
+--- error_log eval: ::emerg('academy_client_id')

@@ -29,7 +29,7 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.parent.name in ("auth", "client", "workers", "faults",
-                                     "redis"):
+                                     "redis", "status"):
             item.add_marker(pytest.mark.timeout(120 * PATIENCE))
         if STORE == "redis" and (mark := item.get_closest_marker("zone_only")):
             item.add_marker(pytest.mark.skip(reason=mark.args[0]))

@@ -1,0 +1,79 @@
+# academy_status with one client: what it counts, and who gets in.  What takes
+# several clients, and what is seen of mailboxes, is in t/status.
+
+use Test::Nginx::Socket 'no_plan';
+use lib 't/lib';
+use AcademyTest;
+
+our $both = <<'END';
+    location / { academy_exchange x; }
+    location = /status { academy_status x; }
+END
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: a message comes and goes
+--- config eval: $::both
+--- calls eval
+[::create(1)               => 200],
+[::put(::message(1, 1))    => 200],
+[::get(1) => 200, ::got(::message(1, 1))],
+[::get(1, 0.01)            => 408],
+['GET /status'             => 200, qr/"totals":\{"accepted":1,"notices":0,"sent":1,/],
+['GET /status'             => 200, qr/"polls":\{"delivered":1,"timeout":1,"closed":0,"gone":0\}/],
+['GET /status?format=json' => 200, qr/"create":1,.*"put":1,"get":2,"listen":0/],
+['GET /status?format=prometheus' => 200, qr/^academy_messages_accepted_total\{exchange="x"\} 1$/m],
+['GET /status?format=openmetrics' => 200, qr/^# TYPE academy_messages_accepted counter$.*# EOF\n\z/ms],
+['GET /status?format=health' => 200, "ok\n"],
+
+
+=== TEST 2: methods and arguments
+--- config eval: $::both
+--- calls eval
+['PUT /status'                 => 405, qr/./],
+['POST /status'                => 405, qr/./],
+['DELETE /status'              => 405, qr/./],
+['HEAD /status'                => 200, qr/\A\z/],
+['GET /status?format=xml'      => 400, "There is no such format"],
+['GET /status?format='         => 400, "There is no such format"],
+['GET /status?view=x'          => 400, "There is no such view"],
+['GET /status?view=mailbox'    => 400, qr/agent:UUID/],
+['GET /status?view=mailboxes&limit=201' => 400, qr/limit must be/],
+['GET /status?view=mailboxes&sort=x'    => 400, qr/sort must be/],
+['GET /status?view=mailboxes&after=12'  => 400, qr/after must be/],
+['GET /status?view=events&interval=0'   => 400, qr/interval must be/],
+['GET /status?view=mailboxes'  => 200, qr/\A\{"total":0,"mailboxes":\[\],"next":null\}/],
+['GET /status?view=history'    => 200, qr/"samples":\[\]/],
+
+
+=== TEST 3: in a prefix location, an "if", and another exchange's
+--- http_config
+academy_zone zone=x:2m;
+academy_zone zone=y:2m;
+--- config
+location / { academy_exchange x; }
+location /see/ { academy_status y; if ($arg_debug) { set $x 1; } }
+--- calls eval
+[::create(1)              => 200],
+['GET /see/'              => 200, qr/\A\{"exchange":"y".*"created":0/],
+['GET /see/any?debug=1'   => 200, qr/\A\{"exchange":"y"/],
+
+
+=== TEST 4: nobody ends anything unless that is allowed
+--- config eval: $::both
+--- calls eval
+[::create(1) => 200],
+[{request => 'POST /status?view=mailbox&id=agent:' . ::uid(1) . '&action=terminate', headers => 'X-Academy-Status: 1'} => 403, qr/academy_status_write is off/],
+[::status(1) => 200, ::json('{"status":"ACTIVE"}')],
+
+
+=== TEST 5: who is not known does not get in
+--- config
+location / { academy_exchange x; }
+location = /status { academy_status x; academy_auth variables; academy_client_id $http_x_client; }
+--- calls eval
+['GET /status' => 401],
+['GET /status?format=health' => 401],
+[::as('ann', '', {request => 'GET /status', headers => ''}) => 200, qr/"viewer":\{"id":"ann","admin":false,"write":false\}/],
