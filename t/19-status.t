@@ -25,7 +25,7 @@ __DATA__
 ['GET /status'             => 200, qr/"polls":\{"delivered":1,"timeout":1,"closed":0,"gone":0\}/],
 ['GET /status?format=json' => 200, qr/"create":1,.*"put":1,"get":2,"listen":0/],
 ['GET /status?format=prometheus' => 200, qr/^academy_messages_accepted_total\{exchange="x"\} 1$/m],
-['GET /status?format=openmetrics' => 200, qr/^# TYPE academy_messages_accepted counter$.*# EOF\n\z/ms],
+['GET /status?format=openmetrics' => 200, qr/^# TYPE academy_messages_accepted counter\n.*# EOF\n\z/ms],
 ['GET /status?format=health' => 200, "ok\n"],
 
 
@@ -76,4 +76,4 @@ location = /status { academy_status x; academy_auth variables; academy_client_id
 --- calls eval
 ['GET /status' => 401],
 ['GET /status?format=health' => 401],
-[::as('ann', '', {request => 'GET /status', headers => ''}) => 200, qr/"viewer":\{"id":"ann","admin":false,"write":false\}/],
+[::as('ann', '', 'GET /status') => 200, qr/"viewer":\{"id":"ann","admin":false,"write":false\}/],

@@ -92,10 +92,6 @@ ngx_http_academy_status_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_POST))) {
-        return NGX_HTTP_NOT_ALLOWED;
-    }
-
     rc = ngx_http_discard_request_body(r);
 
     if (rc != NGX_OK) {
@@ -109,9 +105,7 @@ ngx_http_academy_status_handler(ngx_http_request_t *r)
 
     ngx_http_academy_count(status->exchange, NGX_HTTP_ACADEMY_N_STATUS);
 
-    rc = ngx_http_academy_status_arg(r, "view", &view);
-
-    if (rc == NGX_ERROR) {
+    if (ngx_http_academy_status_arg(r, "view", &view) == NGX_ERROR) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -182,20 +176,32 @@ ngx_http_academy_status_view(ngx_http_academy_status_t *status,
     ngx_str_t *view)
 {
     ngx_int_t            rc;
-    ngx_uint_t           format;
+    ngx_uint_t           format, mailbox;
     ngx_http_request_t  *r;
+
+    static ngx_str_t     get = ngx_string("GET, HEAD");
+    static ngx_str_t     post = ngx_string("GET, HEAD, POST");
 
     r = status->request;
 
-    if (view->len == sizeof("mailbox") - 1
-        && ngx_strncmp(view->data, "mailbox", view->len) == 0)
-    {
-        return ngx_http_academy_status_mailbox(status);
-    }
+    mailbox = (view->len == sizeof("mailbox") - 1
+               && ngx_strncmp(view->data, "mailbox", view->len) == 0);
 
-    if (r->method == NGX_HTTP_POST) {
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))
+        && !(r->method == NGX_HTTP_POST && mailbox))
+    {
+        if (ngx_http_academy_header(r, "Allow", mailbox ? &post : &get)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
         return ngx_http_academy_status_refuse(r, NGX_HTTP_NOT_ALLOWED,
                                               "Method not allowed");
+    }
+
+    if (mailbox) {
+        return ngx_http_academy_status_mailbox(status);
     }
 
     if (view->len == sizeof("mailboxes") - 1
