@@ -89,6 +89,9 @@ struct ngx_http_academy_message_s {
     unsigned                       response:1;
     unsigned                       watched:1; /* by academy_redeliver */
     unsigned                       bucket:27; /* of its pending, a request's */
+
+    /* text follows, and is read 16 bytes at a time: none is to be left over */
+    u_char                         unused[8];
 };
 
 #define NGX_HTTP_ACADEMY_MAX_BUCKETS  (1 << 27)
