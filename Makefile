@@ -231,7 +231,7 @@ PACKAGES_BUILD := gcc libc6-dev libjansson-dev libssl-dev libhiredis-dev \
 PACKAGES_RUN := $(PACKAGES_BUILD) openssl curl
 PACKAGES_AGENT := python3 python3-venv
 PACKAGES_TEST := $(PACKAGES_RUN) $(PACKAGES_AGENT) perl valgrind iproute2 \
-	redis-server libnginx-mod-stream
+	redis-server libnginx-mod-stream prometheus
 PACKAGES_FUZZ := $(PACKAGES_BUILD) clang libclang-rt-14-dev
 
 # true where there is no dpkg: the compiler will say what it misses
@@ -471,10 +471,11 @@ install: $(SO)
 ifeq ($(NGX_SRC),)
 LANE_1 := check fuzz poison prove prove-asan prove-defer prove-redis \
 	prove-valgrind client client-redis redis-faults
-LANE_2 := workers workers-asan auth auth-asan faults redis
+LANE_2 := workers workers-asan auth auth-asan status status-asan \
+	status-redis faults redis
 else
 LANE_1 := check prove prove-static client
-LANE_2 := workers auth redis
+LANE_2 := workers auth status redis
 endif
 
 STEPS := $(LANE_1) $(LANE_2)
@@ -515,6 +516,10 @@ run_redis-faults = $(PYTEST) -n 4 t/redis/test_faults.py
 run_prove-redis = ACADEMY_STORE=redis $(PROVE) -j 2 t/
 run_client-redis = ACADEMY_STORE=redis $(PYTEST) -n 2 t/client
 run_workers-redis = ACADEMY_STORE=redis $(PYTEST) -n 3 t/workers
+
+run_status = $(PYTEST) t/status
+run_status-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) t/status
+run_status-redis = ACADEMY_STORE=redis $(PYTEST) -n 2 t/status
 
 run_faults = ACADEMY_MODULE=$(abspath $(call so,faults)) $(PYTEST) t/faults
 
@@ -599,7 +604,7 @@ check-style:
 	long() { awk 'length > 80 { print FILENAME ":" FNR }' "$$@"; }
 	find_all() { grep -nE "$$@" $(SOURCES) || true; }
 	say "longer than 80 columns" \
-		"$$(long $(SOURCES) config Makefile conf-examples/*)"
+		"$$(long $(SOURCES) config Makefile conf-examples/*.conf)"
 	say "tabs, or blanks at a line's end" "$$(find_all $$'\t|[ \t]+$$')"
 	say "not of this house" \
 		"$$(find_all '(^|[^:"])//|\<(assert|abort)\(|TODO|FIXME')"
@@ -639,13 +644,25 @@ soak: $(LONG_DEPS)
 	ACADEMY_SOAK=$(or $(SECONDS),3600) \
 		nice build/venv/bin/python t/soak/soak.py
 
-.PHONY: fuzz bench
+.PHONY: fuzz bench status-rate status-cost
 fuzz: build/.deps-fuzz
 	@$(MAKE) --no-print-directory -C t/fuzz fuzz
 
 bench: build/.deps-test
 	@$(MAKE) --no-print-directory $(SO) build/venv/.done
 	$(MAKE) --no-print-directory -C t/bench
+
+# What looking costs, and what counting does: against a module without, such
+# as one that an older commit was built to.
+status-rate: build/.deps-test
+	@$(MAKE) --no-print-directory $(SO) build/venv/.done
+	$(MAKE) --no-print-directory -C t/bench ../../build/bench-load
+	build/venv/bin/python t/bench/status.py
+
+status-cost: build/.deps-test
+	@$(MAKE) --no-print-directory $(SO)
+	$(PYTHON) t/bench/instructions.py $(or $(WITHOUT),$(error \
+		WITHOUT=FILE is the module to compare with)) $(SO)
 
 
 # -------------------------------------------------------------------- others
@@ -666,6 +683,8 @@ make test-STEP    one step of it: $(wordlist 1,5,$(STEPS))
 make check        quick checks: the example configurations, style
 make fuzz         the scanner against jansson, by a coverage-guided fuzzer
 make bench        rates and latencies: build/bench.md, build/bench.svg
+make status-rate  what 1,000 looks a second at the status location cost
+make status-cost  instructions of put+get; WITHOUT=FILE is another module
 make deaf         10,000 messages, 500 listeners that die deaf, of each kind
 make kills        300 workers killed under load
 make reloads      200 reloads and 20 upgrades of the binary, with real agents

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE / "lib"), str(HERE / "auth")]
+sys.path[:0] = [str(HERE / "lib"), str(HERE / "auth"), str(HERE / "status")]
 sys.path.append(str(HERE / "workers"))
 
 from academy_nginx import PATIENCE, Nginx  # noqa: E402

@@ -19,6 +19,7 @@ from academy_nginx import (PATIENCE, ROOT, Connection, Nginx, built_with,
                            free_port, make_certificate, run, wait_until)
 from academy_redis import die_with_parent
 from agents import Adder
+from look import fetch, promtool, samples
 from process import SCENE
 from provider import CLIENT, Names, Provider
 
@@ -103,7 +104,7 @@ def test_all_examples_are_tested():
         "minimal.conf", "tls.conf", "reverse-proxy.conf", "basic.conf",
         "mtls.conf", "jwt.conf", "jwt-keys.conf", "introspection.conf",
         "globus.conf", "logging.conf", "redis.conf", "redis-tls.conf",
-        "redis-cluster.conf"}
+        "redis-cluster.conf", "monitoring.conf"}
 
 
 def logged(server):
@@ -197,6 +198,27 @@ def test_what_happened_to_a_message(example, processes):
     assert "[error]" not in server.log() and "[warn]" not in server.log()
     assert secret not in server.log()
     assert secret not in (server.dir / "access.log").read_text()
+
+
+
+def test_monitoring(example, processes):
+    """Clients, and whoever looks: at metrics that the rules and the dashboard
+    ask for, too."""
+    server, moved = example("monitoring.conf")
+    url = moved("http://127.0.0.1:8700")
+    assert processes.user(url, processes.cast(url)) == SCENE
+    port = int(moved("8701"))
+    assert fetch(port, path="/healthz")[:2] == (200, "ok\n")
+    assert fetch(port, "view=mailboxes")[0] == 200
+    metrics = {re.match(r"\w+", name)[0] for name in samples(
+        fetch(port, "format=prometheus")[1])}
+    where = ROOT / "conf-examples" / "monitoring"
+    promtool("check", "config", str(where / "prometheus.yml"))
+    promtool("check", "rules", str(where / "rules.yml"))
+    json.loads((where / "grafana.json").read_text())
+    for name in ("rules.yml", "grafana.json"):
+        wanted = set(re.findall(r"\bacademy_\w+", (where / name).read_text()))
+        assert len(wanted) > 5 and wanted <= metrics, wanted - metrics
 
 
 def settings(url, name, password):
