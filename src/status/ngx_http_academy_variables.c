@@ -351,7 +351,7 @@ ngx_http_academy_result(ngx_http_request_t *r, ngx_http_academy_ctx_t *ctx)
     status = r->headers_out.status;
     alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
 
-    if (alcf->exchange == NULL || status == 0) {
+    if (alcf->exchange == NULL || alcf->status || status == 0) {
         return NULL;
     }
 
@@ -435,7 +435,9 @@ ngx_http_academy_called(ngx_http_request_t *r)
 
     ctx = ngx_http_get_module_ctx(r->main, ngx_http_academy_module);
 
-    return (ctx && ctx->call.exchange) ? ctx : NULL;
+    /* who looks at an exchange calls it without a route */
+
+    return (ctx && ctx->call.exchange && ctx->route) ? ctx : NULL;
 }
 
 
