@@ -10,6 +10,7 @@ import pytest
 from academy_nginx import PATIENCE, run
 from exchange import IDENTITY, Client, Named, mailbox, message
 from look import STATUS, fetch, look
+from test_lock import watched
 
 
 def listed(port, **query):
@@ -166,6 +167,13 @@ def test_a_hundred_thousand(nginx, figures):
         elif name == "name":
             assert [r["name"] for r in page["mailboxes"]] == [
                 f"Agent {n:06}" for n in range(50)]
+    with watched(server, figures, f"tables of {count} mailboxes"):
+        for sort in ("id", "name", "queued", "heartbeat"):
+            listed(server.port, sort=sort, limit=200, search="agent")
+        time.sleep(1.1)
+        look(server.port)
+        look(server.port, f"view=mailbox&id={key(needle)}")
+    time.sleep(1.1)
     begin = time.monotonic()
     look(server.port)
     took["json"] = time.monotonic() - begin

@@ -409,8 +409,11 @@ ngx_http_academy_zone_lock(ngx_http_academy_zone_t *zone)
 {
     ngx_http_academy_zone_sh_t  *sh;
 
-    if (!ngx_shmtx_trylock(&zone->shpool->mutex)) {
+    if (*zone->shpool->mutex.lock) {
         ngx_http_academy_zone_contend(zone);
+
+    } else {
+        ngx_shmtx_lock(&zone->shpool->mutex);
     }
 
     sh = zone->sh;
@@ -428,6 +431,8 @@ ngx_http_academy_zone_lock(ngx_http_academy_zone_t *zone)
     ngx_http_academy_zone_order();
 }
 
+
+/* somebody has the lock: to look at the clock takes less than to wait */
 
 static void
 ngx_http_academy_zone_contend(ngx_http_academy_zone_t *zone)

@@ -22,12 +22,12 @@
 
 /* what a section may cost: the look at a bucket is 1, at a page 1 */
 
-#define NGX_HTTP_ACADEMY_WALK_COST      4096
+#define NGX_HTTP_ACADEMY_WALK_COST      1024
 #define NGX_HTTP_ACADEMY_WALK_MAILBOX   24
 
 /* sections in a row before others have their turn */
 
-#define NGX_HTTP_ACADEMY_WALK_TURN      8
+#define NGX_HTTP_ACADEMY_WALK_TURN      32
 
 /* a survey is as good as new; milliseconds */
 
