@@ -472,7 +472,7 @@ ifeq ($(NGX_SRC),)
 LANE_1 := check fuzz poison prove prove-asan prove-defer prove-redis \
 	prove-valgrind client client-redis redis-faults
 LANE_2 := workers workers-asan auth auth-asan status status-asan \
-	status-redis faults redis
+	faults redis
 else
 LANE_1 := check prove prove-static client
 LANE_2 := workers auth status redis

@@ -44,7 +44,6 @@ __DATA__
 ['GET /status?view=mailboxes&sort=x'    => 400, qr/sort must be/],
 ['GET /status?view=mailboxes&after=12'  => 400, qr/after must be/],
 ['GET /status?view=events&interval=0'   => 400, qr/interval must be/],
-['GET /status?view=mailboxes'  => 200, qr/\A\{"total":0,"mailboxes":\[\],"next":null\}/],
 ['GET /status?view=history'    => 200, qr/"samples":\[\]/],
 
 
@@ -77,3 +76,10 @@ location = /status { academy_status x; academy_auth variables; academy_client_id
 ['GET /status' => 401],
 ['GET /status?format=health' => 401],
 [::as('ann', '', 'GET /status') => 200, qr/"viewer":\{"id":"ann","admin":false,"write":false\}/],
+
+
+=== TEST 6: a table without rows
+--- zone_only: no table yet
+--- config eval: $::both
+--- calls eval
+['GET /status?view=mailboxes'  => 200, qr/\A\{"total":0,"mailboxes":\[\],"next":null\}/],

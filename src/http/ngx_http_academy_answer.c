@@ -169,7 +169,9 @@ static ngx_http_academy_counter_e  ngx_http_academy_refusals[] = {
     NGX_HTTP_ACADEMY_N_REFUSED_SHARES,
     NGX_HTTP_ACADEMY_N_REFUSED_MESSAGES,
     NGX_HTTP_ACADEMY_N_REFUSED_BYTES,
-    NGX_HTTP_ACADEMY_N_REFUSED_MAILBOXES
+    NGX_HTTP_ACADEMY_N_REFUSED_MAILBOXES,
+    0,                                        /* NGX_HTTP_ACADEMY_CLOSING */
+    NGX_HTTP_ACADEMY_N_REFUSED_STORE
 };
 
 
@@ -177,7 +179,7 @@ ngx_int_t
 ngx_http_academy_answer_result(ngx_http_request_t *r,
     ngx_http_academy_result_e result)
 {
-    if (result > NGX_HTTP_ACADEMY_OK && result < NGX_HTTP_ACADEMY_CLOSING) {
+    if (result != NGX_HTTP_ACADEMY_OK && result != NGX_HTTP_ACADEMY_CLOSING) {
         ngx_http_academy_tell(r, ngx_http_academy_refusals[result]);
     }
 

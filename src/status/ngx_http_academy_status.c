@@ -255,6 +255,10 @@ ngx_http_academy_status_view(ngx_http_academy_status_t *status,
         status->answer = ngx_http_academy_status_print_metrics;
     }
 
+    if (status->exchange->store->survey == NULL) {
+        return status->answer(status);
+    }
+
     return ngx_http_academy_status_call(status,
                                         status->exchange->store->survey);
 }

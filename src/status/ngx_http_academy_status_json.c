@@ -98,6 +98,10 @@ ngx_http_academy_json_found(ngx_http_academy_status_t *status,
 
     found = &status->survey;
 
+    if (status->exchange->store->survey == NULL) {
+        return;
+    }
+
     ngx_http_academy_print(text, ",\"mailboxes\":{\"active\":%uL,"
                            "\"terminated\":%uL,\"agents\":%uL,\"users\":%uL,"
                            "\"waited_at\":%uL}",

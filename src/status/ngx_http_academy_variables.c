@@ -405,6 +405,9 @@ ngx_http_academy_result(ngx_http_request_t *r, ngx_http_academy_ctx_t *ctx)
     case NGX_HTTP_ACADEMY_MANY_MAILBOXES:
         return "refused: mailboxes";
 
+    case NGX_HTTP_ACADEMY_UNAVAILABLE:
+        return "refused: store";
+
     default: /* NGX_HTTP_ACADEMY_FULL */
         return "refused: memory";
     }

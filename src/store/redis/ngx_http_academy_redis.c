@@ -79,6 +79,8 @@ static ngx_int_t ngx_http_academy_redis_init_worker(
     ngx_http_academy_exchange_t *exchange, ngx_cycle_t *cycle);
 static void ngx_http_academy_redis_exit_worker(
     ngx_http_academy_exchange_t *exchange, ngx_cycle_t *cycle);
+static char *ngx_http_academy_redis_ailing(
+    ngx_http_academy_exchange_t *exchange);
 static void ngx_http_academy_redis_note(ngx_http_academy_redis_t *redis);
 static ngx_uint_t ngx_http_academy_redis_gone(
     ngx_http_academy_redis_node_t *node);
@@ -119,7 +121,12 @@ ngx_http_academy_store_t  ngx_http_academy_redis_store = {
     ngx_http_academy_redis_give_back,
     ngx_http_academy_redis_commit,
     ngx_http_academy_redis_init_worker,
-    ngx_http_academy_redis_exit_worker
+    ngx_http_academy_redis_exit_worker,
+    NULL,                                  /* survey */
+    NULL,                                  /* list */
+    NULL,                                  /* inspect */
+    ngx_http_academy_redis_ailing,
+    "redis"
 };
 
 
@@ -550,6 +557,21 @@ ngx_http_academy_redis_exit_worker(ngx_http_academy_exchange_t *exchange,
     if (redis->link) {
         ngx_http_academy_redis_link_exit(redis);
     }
+}
+
+
+/* as this worker sees it: who answers is one that clients come to, too */
+
+static char *
+ngx_http_academy_redis_ailing(ngx_http_academy_exchange_t *exchange)
+{
+    ngx_msec_t                 since;
+    ngx_http_academy_redis_t  *redis;
+
+    redis = (ngx_http_academy_redis_t *) exchange;
+
+    return (redis->link && ngx_http_academy_redis_up(redis, &since))
+           ? NULL : "redis is away";
 }
 
 

@@ -43,7 +43,7 @@ struct ngx_http_academy_redis_op_s {
     ngx_uint_t                       size;
 
     ngx_uint_t                       terminates;
-    ngx_uint_t                       puts;
+    size_t                           puts;        /* bytes of a message */
     u_char                           uid[NGX_HTTP_ACADEMY_UUID_LEN];
 };
 
@@ -274,7 +274,9 @@ ngx_http_academy_redis_start_op(ngx_http_academy_call_t *call,
         return ngx_http_academy_redis_end(call, NGX_HTTP_ACADEMY_FULL);
     }
 
-    op->puts = (script == NGX_HTTP_ACADEMY_SCRIPT_PUT);
+    if (script == NGX_HTTP_ACADEMY_SCRIPT_PUT) {
+        op->puts = call->in.envelope->json.len;
+    }
 
     call->place = op;
     call->state = NGX_HTTP_ACADEMY_REDIS_RUNS;
@@ -311,6 +313,7 @@ ngx_http_academy_redis_op_handler(ngx_http_academy_redis_t *redis, void *data,
     ngx_http_academy_redis_op_t *op = data;
 
     ngx_int_t                  rc;
+    ngx_uint_t                 repeated;
     ngx_http_academy_call_t   *call;
     ngx_http_academy_result_e  result;
 
@@ -327,15 +330,27 @@ ngx_http_academy_redis_op_handler(ngx_http_academy_redis_t *redis, void *data,
         ngx_http_academy_redis_close(redis, op->uid);
     }
 
+    repeated = 0;
+
+    if (result == NGX_HTTP_ACADEMY_OK && op->puts) {
+        repeated = (ngx_http_academy_redis_integer(answer->reply, 1) != 0);
+
+        if (repeated) {
+            ngx_http_academy_count(&redis->exchange,
+                                   NGX_HTTP_ACADEMY_N_DUPLICATES);
+        } else {
+            ngx_http_academy_count(&redis->exchange,
+                                   NGX_HTTP_ACADEMY_N_ACCEPTED);
+            ngx_http_academy_observe_size(&redis->exchange, op->puts);
+        }
+    }
+
     if (call == NULL) {
         ngx_free(op);
         return;
     }
 
-    if (result == NGX_HTTP_ACADEMY_OK && op->puts) {
-        call->repeated = (ngx_http_academy_redis_integer(answer->reply, 1)
-                          != 0);
-    }
+    call->repeated = repeated;
 
     if (result == NGX_HTTP_ACADEMY_OK && op->read) {
         rc = op->read(op, call, answer->reply);
