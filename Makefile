@@ -232,6 +232,7 @@ PACKAGES_RUN := $(PACKAGES_BUILD) openssl curl
 PACKAGES_AGENT := python3 python3-venv
 PACKAGES_TEST := $(PACKAGES_RUN) $(PACKAGES_AGENT) perl valgrind iproute2 \
 	redis-server libnginx-mod-stream prometheus
+PACKAGES_PROFILE := strace
 PACKAGES_FUZZ := $(PACKAGES_BUILD) clang libclang-rt-14-dev
 
 # true where there is no dpkg: the compiler will say what it misses
@@ -325,6 +326,9 @@ build/.deps-agent: Makefile | build build/.deps-run
 
 build/.deps-test: Makefile | build build/.deps-agent
 	@$(call install,$(PACKAGES_TEST))
+
+build/.deps-profile: Makefile | build build/.deps-test
+	@$(call install,$(PACKAGES_PROFILE))
 
 build/.deps-fuzz: Makefile | build
 	@$(call install,$(PACKAGES_FUZZ))
@@ -469,7 +473,7 @@ install: $(SO)
 # Two lanes run side by side, for two cores: what of the second waits, mostly.
 
 ifeq ($(NGX_SRC),)
-LANE_1 := check fuzz poison prove prove-asan prove-defer prove-redis \
+LANE_1 := check budget fuzz poison prove prove-asan prove-defer prove-redis \
 	prove-valgrind client client-redis redis-faults
 LANE_2 := workers workers-asan auth auth-asan status status-asan \
 	faults redis
@@ -497,6 +501,7 @@ export TEST_NGINX_BINARY = $(abspath $(NGINX))
 VALGRIND_TESTS ?= t/02-message.t t/03-listen.t t/13-memory.t t/18-provider.t
 
 run_check = $(MAKE) --no-print-directory check
+run_budget = $(PYTHON) t/bench/rooms.py --budget $(abspath $(SO))
 run_fuzz = $(MAKE) --no-print-directory -C t/fuzz replay tokens
 run_poison = $(MAKE) --no-print-directory -C t/fuzz poison
 run_prove = $(PROVE) t/
@@ -661,8 +666,19 @@ status-rate: build/.deps-test
 
 status-cost: build/.deps-test
 	@$(MAKE) --no-print-directory $(SO)
-	$(PYTHON) t/bench/instructions.py $(or $(WITHOUT),$(error \
+	$(PYTHON) t/bench/rooms.py --without $(or $(WITHOUT),$(error \
 		WITHOUT=FILE is the module to compare with)) $(SO)
+
+# What one operation takes: a table in build/profile.md; and what of it is to be
+# held against from now on, by `make test-budget`.
+.PHONY: profile budget
+profile: build/.deps-test build/.deps-profile
+	@$(MAKE) --no-print-directory $(SO)
+	$(PYTHON) t/bench/rooms.py $(SO)
+
+budget: build/.deps-test
+	@$(MAKE) --no-print-directory $(SO)
+	$(PYTHON) t/bench/rooms.py --record $(SO)
 
 
 # -------------------------------------------------------------------- others
@@ -683,6 +699,9 @@ make test-STEP    one step of it: $(wordlist 1,5,$(STEPS))
 make check        quick checks: the example configurations, style
 make fuzz         the scanner against jansson, by a coverage-guided fuzzer
 make bench        rates and latencies: build/bench.md, build/bench.svg
+make profile      instructions and system calls of an operation, by room of
+                  the code: build/profile.md
+make budget       records the instructions: more is a failure of make test
 make status-rate  what 1,000 looks a second at the status location cost
 make status-cost  instructions of put+get; WITHOUT=FILE is another module
 make deaf         10,000 messages, 500 listeners that die deaf, of each kind
