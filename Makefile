@@ -233,6 +233,9 @@ PACKAGES_AGENT := python3 python3-venv
 PACKAGES_TEST := $(PACKAGES_RUN) $(PACKAGES_AGENT) perl valgrind iproute2 \
 	redis-server libnginx-mod-stream prometheus
 PACKAGES_PROFILE := strace
+# a go that is there already need not be Debian's
+PACKAGES_BENCH := $(PACKAGES_TEST) nginx libnginx-mod-nchan redis-tools \
+	ca-certificates $(if $(shell command -v go),,golang-go)
 PACKAGES_FUZZ := $(PACKAGES_BUILD) clang libclang-rt-14-dev
 
 # true where there is no dpkg: the compiler will say what it misses
@@ -329,6 +332,9 @@ build/.deps-test: Makefile | build build/.deps-agent
 
 build/.deps-profile: Makefile | build build/.deps-test
 	@$(call install,$(PACKAGES_PROFILE))
+
+build/.deps-bench: Makefile | build build/.deps-test
+	@$(call install,$(PACKAGES_BENCH))
 
 build/.deps-fuzz: Makefile | build
 	@$(call install,$(PACKAGES_FUZZ))
@@ -653,7 +659,7 @@ soak: $(LONG_DEPS)
 fuzz: build/.deps-fuzz
 	@$(MAKE) --no-print-directory -C t/fuzz fuzz
 
-bench: build/.deps-test
+bench: build/.deps-bench
 	@$(MAKE) --no-print-directory $(SO) build/venv/.done
 	$(MAKE) --no-print-directory -C t/bench
 
@@ -698,7 +704,8 @@ make test-STEP    one step of it: $(wordlist 1,5,$(STEPS))
                   $(wordlist 12,30,$(STEPS)); and $(ALONE)
 make check        quick checks: the example configurations, style
 make fuzz         the scanner against jansson, by a coverage-guided fuzzer
-make bench        rates and latencies: build/bench.md, build/bench.svg
+make bench        rates and latencies, beside nginx alone, the Python server,
+                  nchan, NATS and Redis: build/bench.md, build/bench.svg
 make profile      instructions and system calls of an operation, by room of
                   the code: build/profile.md
 make budget       records the instructions: more is a failure of make test

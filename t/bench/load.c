@@ -27,8 +27,7 @@
 
 
 #define FILE_MAX    (4 * 1024 * 1024)
-#define WINDOW      64          /* connections being opened at a time */
-#define PER_SOURCE  1000        /* connections for one source address */
+#define OPTIONS     "a:p:b:n:N:M:q:B:s:w:c:u:S:P:f:t:H:Tiv"
 
 
 options_t  opt = {
@@ -39,130 +38,14 @@ options_t  opt = {
     .port = 8700,
     .conns = 1,
     .total = 1000,
+    .spread = 1,
     .seed = 1
 };
 
-static int        made_role, classes, created, refused;
+static int  made_role, classes, created, refused;
 
-static conn_t    *parked;
-static char      *seen;
-static int        opened, inflight;
-static uint64_t   arrived, doubled;
+static void usage(void);
 
-
-/* the requests are those of the Python client 1.0.0, byte for byte */
-
-static const char  head_fmt[] =
-    "%s %s%s HTTP/1.1\r\n"
-    "Host: %s:%d\r\n"
-    "academy_version: 1.0.0\r\n"
-    "Accept: %s\r\n"
-    "Accept-Encoding: gzip, deflate\r\n"
-    "User-Agent: Python/3.11 aiohttp/3.14.5\r\n"
-    "Content-Length: %zu\r\n"
-    "Content-Type: application/json\r\n"
-    "%s%s"
-    "\r\n"
-    "%s";
-
-static const char  body_request[] =
-    "{\\\"action\\\":\\\"echo\\\",\\\"serialization\\\":\\\"pickle\\\","
-    "\\\"result_serialization\\\":null,"
-    "\\\"exception_serialization\\\":null,"
-    "\\\"pargs\\\":\\\"gASVCwAAAAAAAACMBWhlbGxvlIWULg==\\\","
-    "\\\"kargs\\\":\\\"gAR9lC4=\\\",\\\"kind\\\":\\\"action-request\\\"}";
-
-static const char  body_response[] =
-    "{\\\"result\\\":[\\\"__serialized__\\\","
-    "\\\"gASVCQAAAAAAAACMBWhlbGxvlC4=\\\"],"
-    "\\\"serialization\\\":\\\"pickle\\\","
-    "\\\"kind\\\":\\\"action-response\\\"}";
-
-
-static void
-uid_make(char *dst, int role, int i)
-{
-    sprintf(dst, "%08x-%04x-4000-8000-%012x", opt.seed, role, i);
-}
-
-
-static void
-request_make(request_t *req, const char *method, const char *target,
-    const char *accept, const char *fmt, ...)
-{
-    int      n;
-    char     body[4096];
-    va_list  args;
-
-    va_start(args, fmt);
-    vsnprintf(body, sizeof(body), fmt, args);
-    va_end(args);
-
-    n = asprintf(&req->bytes, head_fmt, method, opt.base, target, opt.addr,
-                 opt.port, accept, strlen(body), opt.header,
-                 *opt.header ? "\r\n" : "", body);
-    if (n == -1) {
-        die("memory");
-    }
-
-    req->len = n;
-    req->tag = NULL;
-}
-
-
-static void
-request_id(request_t *req, const char *method, const char *target, int role,
-    int i, const char *more)
-{
-    char  uid[37];
-
-    uid_make(uid, role, i);
-    request_make(req, method, target,
-                 strstr(target, "listen") ? "text/event-stream" : "*/*",
-                 "{\"mailbox\": \"{\\\"uid\\\":\\\"%s\\\",\\\"name\\\":null,"
-                 "\\\"role\\\":\\\"%s\\\"}\"%s}",
-                 uid, role ? "agent" : "user", more);
-}
-
-
-static void
-request_message(request_t *req, int srole, int src, int drole, int dest,
-    const char *kind, const char *tag)
-{
-    char  s[37], d[37];
-
-    uid_make(s, srole, src);
-    uid_make(d, drole, dest);
-
-    request_make(req, "PUT", "/message", "*/*",
-                 "{\"message\": \"{\\\"header\\\":"
-                 "{\\\"src\\\":{\\\"uid\\\":\\\"%s\\\",\\\"name\\\":null,"
-                 "\\\"role\\\":\\\"%s\\\"},"
-                 "\\\"dest\\\":{\\\"uid\\\":\\\"%s\\\",\\\"name\\\":null,"
-                 "\\\"role\\\":\\\"%s\\\"},"
-                 "\\\"tag\\\":\\\"%s\\\","
-                 "\\\"label\\\":\\\"310dec42-f562-4184-87ed-f3e118ea12d4\\\","
-                 "\\\"kind\\\":\\\"%s\\\",\\\"protocol_version\\\":\\\"1.1\\\","
-                 "\\\"academy_version\\\":\\\"1.0.0\\\"},\\\"body\\\":%s}\"}",
-                 s, srole ? "agent" : "user", d, drole ? "agent" : "user",
-                 tag, kind,
-                 strcmp(kind, "request") ? body_response : body_request);
-
-    req->tag = strstr(req->bytes, tag) + 24;
-}
-
-
-static void
-request_tag(request_t *req, uint64_t seq)
-{
-    int                i;
-    static const char  hex[] = "0123456789abcdef";
-
-    for (i = 11; i >= 0; i--) {
-        req->tag[i] = hex[seq & 15];
-        seq >>= 4;
-    }
-}
 
 
 /* an exchange takes a tag that came before for a message that came before */
@@ -171,16 +54,6 @@ static void
 cell_tags(cell_t *cell)
 {
     cell->seq = now() / 1000;
-}
-
-
-static void
-tag_make(char *dst, int id)
-{
-    /* never the same text as one of the ids of uid_make() */
-
-    sprintf(dst, "%08x-%04x-4000-9000-000000000000", opt.seed,
-            id & 0xffff);
 }
 
 
@@ -286,7 +159,9 @@ action_put(conn_t *c, const char *body, size_t len)
 
     cell = &st.cells[c->cell];
 
-    if (c->status != 200) {
+    /* nchan says 201 */
+
+    if (c->status / 100 != 2) {
         failed(c, "put: %d %.*s", c->status, (int) len, body);
         st.active--;
         return;
@@ -329,13 +204,6 @@ action_got(conn_t *c)
 }
 
 
-static void
-stream_done(conn_t *c, const char *body, size_t len)
-{
-    failed(c, "a stream ended: %d %.*s", c->status, (int) len, body);
-}
-
-
 /* requests from files, in turn */
 
 static void
@@ -351,7 +219,7 @@ replay_next(cell_t *cell)
 }
 
 
-static void
+void
 replay_done(conn_t *c, const char *body, size_t len)
 {
     cell_t  *cell;
@@ -425,7 +293,7 @@ create_done(conn_t *c, const char *body, size_t len)
 }
 
 
-static void
+int
 create(int who, int n, int conns)
 {
     options_t  asked;
@@ -452,236 +320,8 @@ create(int who, int n, int conns)
         fprintf(stderr, "load: mailboxes: %s\n", st.first);
         exit(2);
     }
-}
 
-
-/* one step for whoever measures from outside: say so, and wait for a line */
-
-static int
-step(const char *name, const char *fmt, ...)
-{
-    char     line[64];
-    va_list  args;
-
-    printf("{\"phase\": \"%s\"", name);
-    va_start(args, fmt);
-    vprintf(fmt, args);
-    va_end(args);
-    printf("}\n");
-    fflush(stdout);
-
-    if (!opt.steps) {
-        return 0;
-    }
-
-    st.typed = 0;
-    while (!st.typed) {
-        turn(now() + 1000000000u);
-    }
-
-    if (read(0, line, sizeof(line)) <= 0) {
-        exit(0);
-    }
-
-    return line[0];
-}
-
-
-/* many connections that wait */
-
-static void
-park_opened(conn_t *c)
-{
-    if (c->status == 200) {
-        opened++;
-    } else {
-        failed(c, "stream: %d", c->status);
-    }
-
-    inflight--;
-}
-
-
-static void
-idle_done(conn_t *c, const char *body, size_t len)
-{
-    if (c->status == 200) {
-        opened++;
-    } else {
-        failed(c, "idle: %d %.*s", c->status, (int) len, body);
-    }
-
-    inflight--;
-}
-
-
-static int
-park_data(conn_t *c, const char *line, size_t len)
-{
-    char  uid[37];
-
-    uid_make(uid, 1, c->cell);
-
-    if (memmem(line, len, uid, 36) == NULL) {
-        failed(c, "another mailbox's event: %.*s", (int) len, line);
-        return 0;
-    }
-
-    return 1;
-}
-
-
-static void
-park_got(conn_t *c)
-{
-    if (seen[c->cell]++) {
-        doubled++;
-    } else {
-        arrived++;
-    }
-}
-
-
-static void
-park_open(int stream, request_t *plain)
-{
-    int        i;
-    conn_t    *c;
-    uint64_t   deadline;
-    request_t  req;
-
-    parked = need(calloc(opt.total, sizeof(conn_t)));
-    seen = need(calloc(opt.total, 1));
-    deadline = now() + 60000000000u;
-    req.bytes = NULL;
-
-    for (i = 0; i < opt.total || inflight; /* void */) {
-
-        if (i == opt.total || inflight == WINDOW) {
-            if (now() > deadline || st.errors) {
-                break;
-            }
-            turn(deadline);
-            continue;
-        }
-
-        c = &parked[i];
-        c->fd = -1;
-        c->cell = i;
-        c->from = 0x7f000002 + i / PER_SOURCE;
-
-        if (stream) {
-            c->stream = 1;
-            c->opened = park_opened;
-            c->done = stream_done;
-            c->data = park_data;
-            c->got = park_got;
-            request_id(&req, "GET", "/mailbox/listen", 1, i, "");
-
-        } else {
-            c->done = idle_done;
-            req = *plain;
-        }
-
-        inflight++;
-        conn_send(c, &req);
-
-        if (c->out_len) {
-            failed(c, "a request did not fit the socket");
-        }
-
-        if (stream) {
-            free(req.bytes);
-        }
-
-        i++;
-    }
-}
-
-
-/* one message to each stream */
-
-static void
-park_next(cell_t *cell)
-{
-    int   i;
-    char  tag[37];
-
-    i = st.started - 1;
-    sprintf(tag, "%08x-ffff-4000-9000-%012x", opt.seed, i);
-
-    free(cell->req[0].bytes);
-    request_message(&cell->req[0], 1, i, 1, i, "response", tag);
-    conn_send(&cell->c[0], &cell->req[0]);
-}
-
-
-static void
-mode_park(void)
-{
-    int       conns;
-    uint64_t  t0, t1, deadline;
-
-    conns = 16;
-    create(1, opt.total, conns);
-    step("created", ", \"mailboxes\": %d", created);
-
-    t0 = now();
-    park_open(1, NULL);
-    t1 = now();
-    step("parked", ", \"opened\": %d, \"seconds\": %.3f, \"errors\": %lu, "
-         "\"first_error\": \"%s\"", opened, (t1 - t0) / 1e9, st.errors,
-         st.first);
-
-    /* "i" asks for the pings so far; another line goes on */
-
-    while (step("idle", ", \"pings\": %lu, \"ended\": %lu", st.pings, st.ended)
-           == 'i')
-    {
-        /* void */
-    }
-
-    opt.count = opt.total;
-    opt.seconds = 30;
-    opt.warm = 0;
-    t0 = now();
-    cells_make(conns, park_next, replay_done);
-    opt.nfiles = 1;
-    run(conns);
-
-    deadline = t0 + 30000000000u;
-    while (arrived < (uint64_t) opt.total && now() < deadline) {
-        turn(deadline);
-    }
-    t1 = now();
-
-    step("delivered", ", \"sent\": %lu, \"arrived\": %lu, \"doubled\": %lu, "
-         "\"pings\": %lu, \"ended\": %lu, \"seconds\": %.3f", st.ops, arrived,
-         doubled, st.pings, st.ended, (t1 - t0) / 1e9);
-
-    print_run(conns);
-}
-
-
-static void
-mode_idle(void)
-{
-    request_t  req;
-
-    if (asprintf(&req.bytes, "GET %s HTTP/1.1\r\nHost: %s:%d\r\n"
-                 "Accept: */*\r\nAccept-Encoding: gzip, deflate\r\n"
-                 "User-Agent: Python/3.11 aiohttp/3.14.5\r\n\r\n",
-                 opt.target, opt.addr, opt.port) == -1)
-    {
-        die("memory");
-    }
-
-    req.len = strlen(req.bytes);
-    step("ready", "");
-    park_open(0, &req);
-    step("parked", ", \"opened\": %d, \"errors\": %lu, \"first_error\": "
-         "\"%s\"", opened, st.errors, st.first);
-    print_run(0);
+    return created;
 }
 
 
@@ -696,17 +336,11 @@ mode_create(void)
 }
 
 
-static void
-mode_putget(int plain)
+void
+putget_requests(void)
 {
     int      i;
     cell_t  *cell;
-
-    if (!plain) {
-        create(1, opt.conns, opt.conns);
-    }
-
-    cells_make(opt.conns, plain ? plain_next : putget_next, putget_done);
 
     for (i = 0; i < opt.conns; i++) {
         cell = &st.cells[i];
@@ -717,7 +351,84 @@ mode_putget(int plain)
                    ", \"timeout\": 10");
         request_message(&cell->req[2], 1, i, 1, i, "response", cell->tag);
     }
+}
 
+
+static void
+putget(int plain)
+{
+    if (!plain) {
+        create(1, opt.conns, opt.conns);
+    }
+
+    cells_make(opt.conns, plain ? plain_next : putget_next, putget_done);
+    putget_requests();
+    run(opt.conns);
+    print_run(opt.conns);
+}
+
+
+static void
+mode_putget(void)
+{
+    putget(0);
+}
+
+
+static void
+mode_return200(void)
+{
+    putget(1);
+}
+
+
+static void
+actions(int nchan)
+{
+    int        i, k;
+    conn_t    *c;
+    cell_t    *cell;
+    request_t  req;
+
+    if (!nchan) {
+        create(0, opt.conns, opt.conns);
+        create(1, opt.conns, opt.conns);
+    }
+
+    cells_make(opt.conns, action_next, action_put);
+
+    for (i = 0; i < opt.conns; i++) {
+        cell = &st.cells[i];
+        tag_make(cell->tag, i);
+        cell_tags(cell);
+
+        if (nchan) {
+            request_publish(&cell->req[0], 0, i, 1, i, "request", cell->tag);
+            request_publish(&cell->req[1], 1, i, 0, i, "response", cell->tag);
+
+        } else {
+            request_message(&cell->req[0], 0, i, 1, i, "request", cell->tag);
+            request_message(&cell->req[1], 1, i, 0, i, "response", cell->tag);
+        }
+
+        for (k = 0; k < 4; k += 2) {
+            c = &cell->c[k];
+            c->data = action_data;
+            c->got = action_got;
+
+            if (nchan) {
+                request_subscribe(&req, k == A_STREAM, i);
+
+            } else {
+                request_id(&req, "GET", "/mailbox/listen", k == A_STREAM, i,
+                           "");
+            }
+
+            stream_open(c, &req);
+        }
+    }
+
+    streams_await(2 * opt.conns);
     run(opt.conns);
     print_run(opt.conns);
 }
@@ -726,49 +437,27 @@ mode_putget(int plain)
 static void
 mode_actions(void)
 {
-    int        i, k;
-    conn_t    *c;
-    cell_t    *cell;
-    uint64_t   deadline;
-    request_t  req;
+    actions(0);
+}
 
-    create(0, opt.conns, opt.conns);
-    create(1, opt.conns, opt.conns);
-    cells_make(opt.conns, action_next, action_put);
-    inflight = 0;
 
-    for (i = 0; i < opt.conns; i++) {
-        cell = &st.cells[i];
-        tag_make(cell->tag, i);
-        cell_tags(cell);
-        request_message(&cell->req[0], 0, i, 1, i, "request", cell->tag);
-        request_message(&cell->req[1], 1, i, 0, i, "response", cell->tag);
+static void
+mode_nchan(void)
+{
+    actions(1);
+}
 
-        for (k = 0; k < 4; k += 2) {
-            c = &cell->c[k];
-            c->stream = 1;
-            c->opened = park_opened;
-            c->done = stream_done;
-            c->data = action_data;
-            c->got = action_got;
-            request_id(&req, "GET", "/mailbox/listen", k == A_STREAM, i, "");
-            inflight++;
-            conn_send(c, &req);
-        }
-    }
 
-    deadline = now() + 10000000000u;
-    while (inflight && now() < deadline) {
-        turn(deadline);
-    }
+/* the messages of an action, for another load generator */
 
-    if (opened != 2 * opt.conns) {
-        fprintf(stderr, "load: streams: %s\n", st.first);
-        exit(2);
-    }
+static void
+mode_messages(void)
+{
+    char  tag[37];
 
-    run(opt.conns);
-    print_run(opt.conns);
+    tag_make(tag, 0);
+    puts(message_make(0, 0, 1, 0, "request", tag));
+    puts(message_make(1, 0, 0, 0, "response", tag));
 }
 
 
@@ -782,6 +471,10 @@ mode_replay(void)
     request_t  req[MAX_FILES];
 
     static const char  tag[] = "0000b19e-0000-4000-9000-";
+
+    if (opt.nfiles == 0 || (opt.count == 0 && opt.seconds == 0)) {
+        usage();
+    }
 
     cells_make(opt.conns, replay_next, replay_done);
 
@@ -819,21 +512,57 @@ mode_replay(void)
 }
 
 
+static const struct {
+    const char  *name;
+    void       (*run)(void);
+    const char  *what;
+} modes[] = {
+    { "putget", mode_putget,
+      "put and get, -n connections with a mailbox each" },
+    { "return200", mode_return200,
+      "the same bytes, where nobody looks at them" },
+    { "actions", mode_actions,
+      "request and response over two streams, -n pairs" },
+    { "nchan", mode_nchan,
+      "the same messages, published and read as nchan has it" },
+    { "nats", mode_nats,
+      "the same messages, NATS's request and reply, -n pairs" },
+    { "messages", mode_messages,
+      "prints them" },
+    { "create", mode_create,
+      "-N mailboxes with classes, until 503" },
+    { "park", mode_park,
+      "-N streams, then a message to each" },
+    { "idle", mode_idle,
+      "-N connections after one request each" },
+    { "replay", mode_replay,
+      "the requests in -f files in turn, -n connections" },
+    { "spread", mode_spread,
+      "put and get among -M mailboxes, in which -q messages wait" },
+    { "drain", mode_drain,
+      "gets alone: -N messages wait in each of -n mailboxes" },
+    { "deliver", mode_deliver,
+      "-n connections put to -N streams, and wait for the event" },
+    { NULL, NULL, NULL }
+};
+
+
 static void
 usage(void)
 {
+    int  i;
+
+    fprintf(stderr, "usage: load MODE [options]\n");
+
+    for (i = 0; modes[i].name; i++) {
+        fprintf(stderr, "  %-10s  %s\n", modes[i].name, modes[i].what);
+    }
+
     fprintf(stderr,
-        "usage: load MODE [options]\n"
-        "  putget      put and get, -n connections with a mailbox each\n"
-        "  return200   the same bytes, where nobody looks at them\n"
-        "  actions     request and response over two streams, -n pairs\n"
-        "  create      -N mailboxes with classes, until 503\n"
-        "  park        -N streams, then a message to each\n"
-        "  idle        -N connections after one request each\n"
-        "  replay      the requests in -f files in turn, -n connections\n"
         "options: -a address, -p port, -b prefix of the exchange,\n"
         "  -s seconds, -w seconds to warm up,\n"
         "  -c operations, -u microseconds between them, -S seed of the ids,\n"
+        "  -B bytes of a message's body, -T over TLS,\n"
         "  -P pid whose CPU time is counted, -i steps on standard input,\n"
         "  -v figures for each connection, -t target of idle,\n"
         "  -H a header for each request\n");
@@ -855,13 +584,17 @@ main(int argc, char **argv)
     opt.mode = argv[1];
     optind = 2;
 
-    while ((c = getopt(argc, argv, "a:p:b:n:N:s:w:c:u:S:P:f:t:H:iv")) != -1) {
+    while ((c = getopt(argc, argv, OPTIONS)) != -1) {
         switch (c) {
         case 'a': opt.addr = optarg; break;
         case 'p': opt.port = atoi(optarg); break;
         case 'b': opt.base = optarg; break;
         case 'n': opt.conns = atoi(optarg); break;
         case 'N': opt.total = atoi(optarg); break;
+        case 'M': opt.spread = atoi(optarg); break;
+        case 'q': opt.queue = atol(optarg); break;
+        case 'B': opt.size = strtoul(optarg, NULL, 0); break;
+        case 'T': opt.tls = 1; break;
         case 's': opt.seconds = atof(optarg); break;
         case 'w': opt.warm = atof(optarg); break;
         case 'c': opt.count = atol(optarg); break;
@@ -892,6 +625,7 @@ main(int argc, char **argv)
     }
 
     if (opt.conns < 1 || opt.conns > MAX_CELLS || opt.total < 1
+        || opt.spread < 1
         || (ntohl(inet_addr(opt.addr)) >> 24) != 127)
     {
         usage();
@@ -916,33 +650,12 @@ main(int argc, char **argv)
         }
     }
 
-    if (strcmp(opt.mode, "putget") == 0) {
-        mode_putget(0);
-
-    } else if (strcmp(opt.mode, "return200") == 0) {
-        mode_putget(1);
-
-    } else if (strcmp(opt.mode, "actions") == 0) {
-        mode_actions();
-
-    } else if (strcmp(opt.mode, "create") == 0) {
-        mode_create();
-
-    } else if (strcmp(opt.mode, "park") == 0) {
-        mode_park();
-
-    } else if (strcmp(opt.mode, "idle") == 0) {
-        mode_idle();
-
-    } else if (strcmp(opt.mode, "replay") == 0 && opt.nfiles) {
-        if (opt.count == 0 && opt.seconds == 0) {
-            usage();
+    for (c = 0; modes[c].name; c++) {
+        if (strcmp(opt.mode, modes[c].name) == 0) {
+            modes[c].run();
+            return st.errors ? 1 : 0;
         }
-        mode_replay();
-
-    } else {
-        usage();
     }
 
-    return st.errors ? 1 : 0;
+    usage();
 }

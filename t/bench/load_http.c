@@ -46,6 +46,10 @@ append(char **buf, size_t *len, size_t *cap, const char *p, size_t n)
 void
 conn_close(conn_t *c)
 {
+    if (c->ssl) {
+        tls_close(c);
+    }
+
     if (c->fd != -1) {
         close(c->fd);
         c->fd = -1;
@@ -96,6 +100,12 @@ conn_open(conn_t *c)
     len = sizeof(sin);
     getsockname(fd, (struct sockaddr *) &sin, &len);
     c->port = ntohs(sin.sin_port);
+    c->fd = fd;
+    c->state = S_HEAD;
+
+    if (opt.tls) {
+        tls_open(c);
+    }
 
     fcntl(fd, F_SETFL, O_NONBLOCK);
 
@@ -104,9 +114,6 @@ conn_open(conn_t *c)
     if (epoll_ctl(st.ep, EPOLL_CTL_ADD, fd, &ev) == -1) {
         die("epoll_ctl");
     }
-
-    c->fd = fd;
-    c->state = S_HEAD;
 }
 
 
@@ -128,7 +135,8 @@ conn_flush(conn_t *c)
     ssize_t  n;
 
     while (c->out_len) {
-        n = send(c->fd, c->out, c->out_len, MSG_NOSIGNAL);
+        n = c->ssl ? tls_send(c, c->out, c->out_len)
+                   : send(c->fd, c->out, c->out_len, MSG_NOSIGNAL);
 
         if (n == -1) {
             if (errno == EAGAIN) {
@@ -435,7 +443,8 @@ conn_read(conn_t *c)
         memcpy(rbuf, c->keep, c->keep_len);
     }
 
-    n = recv(c->fd, rbuf + c->keep_len, RBUF - c->keep_len, 0);
+    n = c->ssl ? tls_recv(c, rbuf + c->keep_len, RBUF - c->keep_len)
+               : recv(c->fd, rbuf + c->keep_len, RBUF - c->keep_len, 0);
 
     if (n == -1 && errno == EAGAIN) {
         return;
@@ -465,7 +474,7 @@ conn_read(conn_t *c)
     end = rbuf + c->keep_len + n;
     c->keep_len = 0;
 
-    p = parse(c, rbuf, end);
+    p = c->parse ? c->parse(c, rbuf, end) : parse(c, rbuf, end);
 
     if (p < end && c->fd == fd) {
         if (end - p == RBUF) {

@@ -176,6 +176,12 @@ def mid(runs: list[dict], key: str) -> float:
     return statistics.median(run[key] for run in runs)
 
 
+def share(runs: list[dict]) -> float:
+    """How much of the CPU time in all was the load generator's."""
+    own = mid(runs, 'own')
+    return 100 * own / (own + mid(runs, 'cpu'))
+
+
 def rates(results: Rates) -> str:
     lines = []
     for name, by_server in results.items():
@@ -189,13 +195,14 @@ def rates(results: Rates) -> str:
                     f'{min(every):,.0f}–{max(every):,.0f}',
                     f'{mid(runs, "cpu"):,.1f}',
                     f'{mid(runs, "own"):,.1f}',
+                    f'{share(runs):.0f} %',
                     f'{mid(runs, "p50"):,.0f}',
                     f'{mid(runs, "p99"):,.0f}',
                 ],
             )
     return table(
-        ['', '', '/s', 'range', 'server CPU, µs', 'load CPU, µs', 'p50, µs',
-         'p99, µs'],
+        ['', '', '/s', 'range', 'server CPU, µs', 'load CPU, µs', 'share',
+         'p50, µs', 'p99, µs'],
         lines,
         left=2,
     )
@@ -244,8 +251,14 @@ def write(
             '',
             'One operation of put+get is two requests, one action is two puts '
             'and two events. `return 200` gets the same request bytes and '
-            'looks at none of them. CPU time is for one operation, of the '
-            "server's working processes together and of the load generator.",
+            'looks at none of them. nchan publishes the same messages and '
+            'reads them as EventSource; NATS has a request and its reply, '
+            'by nats.go, with a connection for each side, and, bare, by the '
+            'load generator that the others have. redis-benchmark pushes to '
+            'and pops from one list: rates and times are of both together. '
+            'CPU time is for one operation, of the server\'s working '
+            'processes together and of the load generator, whose share of '
+            'the two is given: it runs on the same cores.',
             '',
             rates(bench.rates),
         ]
@@ -278,6 +291,8 @@ def write(
 TEXT = '#768390'
 COLOUR = {OURS: '#2f9e6e', PLAIN: '#8b95a3', THEIRS: '#d9822b'}
 COLOUR |= {f'{name} on Redis': COLOUR[name] for name in (OURS, THEIRS)}
+COLOUR |= {f'{name}, TLS': COLOUR[name] for name in (OURS, PLAIN)}
+OTHER = '#5b8def'
 MISSED = '#d1495b'
 
 # rows that are plotted as memory
@@ -392,7 +407,7 @@ def plot_rates(canvas: Canvas, results: Rates) -> None:
                 rate,
                 most,
                 f'{rate:,.0f}/s · {mid(runs, "cpu"):,.0f} µs',
-                COLOUR[server],
+                COLOUR.get(server, OTHER),
             )
 
 

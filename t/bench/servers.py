@@ -79,6 +79,7 @@ class Server:
 
     name = ''
     log = 'error.log'
+    tls = False
 
     def __init__(self) -> None:
         self.dir = tempfile.mkdtemp(prefix='academy-bench-')
@@ -197,6 +198,9 @@ class Nginx(Server):
     http = ''
     places = ''
     location = 'return 200;'
+    listen = ''
+    binary = ''
+    workers = WORKERS
 
     def config(self) -> str:
         user = 'user root;' if os.geteuid() == 0 else ''
@@ -208,7 +212,7 @@ class Nginx(Server):
 {self.head}
 {user}
 daemon off;
-worker_processes {WORKERS};
+worker_processes {self.workers};
 worker_rlimit_nofile {FILES};
 pid {self.dir}/nginx.pid;
 error_log {self.dir}/error.log warn;
@@ -220,7 +224,7 @@ http {{
     keepalive_requests 1000000000;
     {self.http}
     server {{
-        listen 127.0.0.1:{self.port} backlog=4096;
+        listen 127.0.0.1:{self.port} backlog=4096{self.listen};
         location = /plain {{ return 200; }}
         {self.places}
         location / {{ {self.location} }}
@@ -233,7 +237,7 @@ http {{
         with open(path, 'w') as f:
             f.write(self.config())
         return [
-            nginx_binary(),
+            self.binary or nginx_binary(),
             *('-p', self.dir, '-c', path, '-e', f'{self.dir}/error.log'),
         ]
 
@@ -241,7 +245,7 @@ http {{
         super().start()
         # the master listens before its workers are there
         deadline = time.monotonic() + 10
-        while len(self.working()) < WORKERS:
+        while len(self.working()) < self.workers:
             if time.monotonic() > deadline:
                 raise RuntimeError(f'{self.name}: workers are missing')
             time.sleep(0.02)
@@ -347,10 +351,21 @@ class Reference(Server):
 class Load:
     """The load generator; `step` goes on to its next phase."""
 
-    def __init__(self, server: Server, mode: str, *args: object) -> None:
-        command = [LOAD, mode, '-p', str(server.port)]
-        for pid in server.working():
-            command += ['-P', str(pid)]
+    def __init__(
+        self,
+        server: Server,
+        mode: str,
+        *args: object,
+        command: list[str] | None = None,
+        text: str = '',
+    ) -> None:
+        if command is None:
+            command = [LOAD, mode]
+            for pid in server.working():
+                command += ['-P', str(pid)]
+        if server.tls:
+            command.append('-T')
+        command += ['-p', str(server.port)]
         self.what = f'load {mode} ({server.name})'
         self.process = subprocess.Popen(
             command + [str(a) for a in args],
@@ -360,6 +375,9 @@ class Load:
             text=True,
             preexec_fn=child,
         )
+        if text:
+            self.process.stdin.write(text)
+            self.process.stdin.flush()
 
     def line(self) -> dict:
         text = self.process.stdout.readline()
