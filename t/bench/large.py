@@ -199,7 +199,7 @@ def run_large(
 def part_waiting(bench: Bench) -> None:
     """Messages of 500 KB that wait, and nginx with the same bytes."""
     name = '500 KB that wait, 16 connections'
-    count = 10 if bench.quick else 30
+    count = 20 if bench.quick else 60
     with Module('1g') as module:
         body = waiting_body(module)
         runs: dict[str, list[dict]] = {}
