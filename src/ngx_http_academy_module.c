@@ -15,6 +15,10 @@
 #include "ngx_http_academy_zone.h"
 #include "ngx_http_academy_redis.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #if (NGX_HTTP_ACADEMY_DEFER)
 #include "ngx_http_academy_defer.h"
 #endif
@@ -25,6 +29,11 @@
 #define NGX_HTTP_ACADEMY_ESCAPED      6      /* \u0041 for each byte */
 #define NGX_HTTP_ACADEMY_BUFFERED     3      /* what Python's JSON comes to */
 #define NGX_HTTP_ACADEMY_AROUND       16384
+
+/* of the heap of a worker: what is not mapped by itself, what it keeps */
+
+#define NGX_HTTP_ACADEMY_HEAP_BLOCK   (4 * 1024 * 1024)
+#define NGX_HTTP_ACADEMY_HEAP_KEPT    (8 * 1024 * 1024)
 
 /* the client's event stream reader takes no longer line */
 
@@ -74,6 +83,7 @@ static char *ngx_http_academy_show(ngx_conf_t *cf,
 static ngx_int_t ngx_http_academy_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_academy_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_academy_init_process(ngx_cycle_t *cycle);
+static void ngx_http_academy_heap_init(void);
 static void ngx_http_academy_exit_process(ngx_cycle_t *cycle);
 
 
@@ -1138,6 +1148,10 @@ ngx_http_academy_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
+    if (amcf->exchanges.nelts) {
+        ngx_http_academy_heap_init();
+    }
+
     exchange = amcf->exchanges.elts;
 
     for (i = 0; i < amcf->exchanges.nelts; i++) {
@@ -1151,6 +1165,22 @@ ngx_http_academy_init_process(ngx_cycle_t *cycle)
     ngx_http_academy_status_init_worker(cycle);
 
     return NGX_OK;
+}
+
+
+/*
+ * A large message is a body, and an answer, of as many pages.  By default the
+ * C library gives these back to the kernel with each request and gets them
+ * again, zeroed, with the next, which costs as much as all else about it.
+ */
+
+static void
+ngx_http_academy_heap_init(void)
+{
+#ifdef __GLIBC__
+    (void) mallopt(M_MMAP_THRESHOLD, NGX_HTTP_ACADEMY_HEAP_BLOCK);
+    (void) mallopt(M_TRIM_THRESHOLD, NGX_HTTP_ACADEMY_HEAP_KEPT);
+#endif
 }
 
 
