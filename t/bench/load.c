@@ -27,7 +27,7 @@
 
 
 #define FILE_MAX    (4 * 1024 * 1024)
-#define OPTIONS     "a:p:b:n:N:M:q:B:s:w:c:u:S:P:f:t:H:Tiv"
+#define OPTIONS     "a:p:b:n:N:M:q:B:s:w:c:u:S:P:f:t:H:Tkiv"
 
 
 options_t  opt = {
@@ -563,6 +563,7 @@ usage(void)
         "  -s seconds, -w seconds to warm up,\n"
         "  -c operations, -u microseconds between them, -S seed of the ids,\n"
         "  -B bytes of a message's body, -T over TLS,\n"
+        "  -k what this seed makes for a spread is there already,\n"
         "  -P pid whose CPU time is counted, -i steps on standard input,\n"
         "  -v figures for each connection, -t target of idle,\n"
         "  -H a header for each request\n");
@@ -595,6 +596,7 @@ main(int argc, char **argv)
         case 'q': opt.queue = atol(optarg); break;
         case 'B': opt.size = strtoul(optarg, NULL, 0); break;
         case 'T': opt.tls = 1; break;
+        case 'k': opt.kept = 1; break;
         case 's': opt.seconds = atof(optarg); break;
         case 'w': opt.warm = atof(optarg); break;
         case 'c': opt.count = atol(optarg); break;

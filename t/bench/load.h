@@ -110,6 +110,7 @@ typedef struct {
     int          total;
     int          spread;
     int          tls;
+    int          kept;
     int          pause;
     int          steps;
     int          each;

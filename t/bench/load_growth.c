@@ -82,7 +82,8 @@ fill(int mailboxes, long messages)
 }
 
 
-/* put and get among -M mailboxes, in which -q messages wait */
+/* put and get among -M mailboxes, in which -q messages wait; all of them are
+   there already with -k */
 
 static void
 spread_next(cell_t *cell)
@@ -129,8 +130,11 @@ void
 mode_spread(void)
 {
     alarm(LONG + LONG);
-    create(1, opt.spread, PAIRS);
-    fill(opt.spread, opt.queue);
+
+    if (!opt.kept) {
+        create(1, opt.spread, PAIRS);
+        fill(opt.spread, opt.queue);
+    }
 
     cells_make(opt.conns, spread_next, spread_done);
     putget_requests();

@@ -34,24 +34,20 @@ static const char  message_fmt[] =
     "\"tag\":\"%s\","
     "\"label\":\"310dec42-f562-4184-87ed-f3e118ea12d4\","
     "\"kind\":\"%s\",\"protocol_version\":\"1.1\","
-    "\"academy_version\":\"1.0.0\"},\"body\":%s%s%s}";
+    "\"academy_version\":\"1.0.0\"},\"body\":%s}";
 
-/* what is pickled goes between two halves */
-
-static const char  *body_request[] = {
+static const char  body_request[] =
     "{\"action\":\"echo\",\"serialization\":\"pickle\","
     "\"result_serialization\":null,"
     "\"exception_serialization\":null,"
-    "\"pargs\":\"gASVCwAAAAAAAACMBWhlbGxvlIWULg==",
-    "\",\"kargs\":\"gAR9lC4=\",\"kind\":\"action-request\"}"
-};
+    "\"pargs\":\"gASVCwAAAAAAAACMBWhlbGxvlIWULg==\","
+    "\"kargs\":\"gAR9lC4=\",\"kind\":\"action-request\"}";
 
-static const char  *body_response[] = {
+static const char  body_response[] =
     "{\"result\":[\"__serialized__\","
-    "\"gASVCQAAAAAAAACMBWhlbGxvlC4=",
-    "\"],\"serialization\":\"pickle\","
-    "\"kind\":\"action-response\"}"
-};
+    "\"gASVCQAAAAAAAACMBWhlbGxvlC4=\"],"
+    "\"serialization\":\"pickle\","
+    "\"kind\":\"action-response\"}";
 
 
 void
@@ -164,35 +160,36 @@ request_id(request_t *req, const char *method, const char *target, int role,
 }
 
 
-/* the message itself; with -B its body is as long as asked for, or longer */
+/* the message itself; with -B its body is a string of that length */
 
 char *
 message_make(int srole, int src, int drole, int dest, const char *kind,
     const char *tag)
 {
-    size_t       len;
-    char        *text, *pad, s[37], d[37];
-    const char **body;
+    char        *text, *body, s[37], d[37];
+    const char  *known;
 
     uid_make(s, srole, src);
     uid_make(d, drole, dest);
 
-    body = strcmp(kind, "request") ? body_response : body_request;
-    len = strlen(body[0]) + strlen(body[1]);
-    len = (opt.size > len) ? opt.size - len : 0;
+    known = strcmp(kind, "request") ? body_response : body_request;
+    body = NULL;
 
-    pad = need(malloc(len + 1));
-    memset(pad, 'A', len);
-    pad[len] = '\0';
+    if (opt.size) {
+        body = need(malloc(opt.size + 3));
+        memset(body, 'A', opt.size + 2);
+        body[0] = body[opt.size + 1] = '"';
+        body[opt.size + 2] = '\0';
+    }
 
     if (asprintf(&text, message_fmt, s, srole ? "agent" : "user",
-                 d, drole ? "agent" : "user", tag, kind,
-                 body[0], pad, body[1]) == -1)
+                 d, drole ? "agent" : "user", tag, kind, body ? body : known)
+        == -1)
     {
         die("memory");
     }
 
-    free(pad);
+    free(body);
     return text;
 }
 
