@@ -655,13 +655,17 @@ soak: $(LONG_DEPS)
 	ACADEMY_SOAK=$(or $(SECONDS),3600) \
 		nice build/venv/bin/python t/soak/soak.py
 
-.PHONY: fuzz bench status-rate status-cost
+.PHONY: fuzz bench growth status-rate status-cost
 fuzz: build/.deps-fuzz
 	@$(MAKE) --no-print-directory -C t/fuzz fuzz
 
 bench: build/.deps-bench
 	@$(MAKE) --no-print-directory $(SO) build/venv/.done
 	$(MAKE) --no-print-directory -C t/bench
+
+growth: build/.deps-test
+	@$(MAKE) --no-print-directory $(SO) build/venv/.done
+	$(MAKE) --no-print-directory -C t/bench growth
 
 # What looking costs, and what counting does: against a module without, such
 # as one that an older commit was built to.
@@ -706,6 +710,8 @@ make check        quick checks: the example configurations, style
 make fuzz         the scanner against jansson, by a coverage-guided fuzzer
 make bench        rates and latencies, beside nginx alone, the Python server,
                   nchan, NATS and Redis: build/bench.md, build/bench.svg
+make growth       both against mailboxes, listeners, sizes, queues, workers:
+                  build/growth.md, build/growth.svg
 make profile      instructions and system calls of an operation, by room of
                   the code: build/profile.md
 make budget       records the instructions: more is a failure of make test
