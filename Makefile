@@ -498,7 +498,7 @@ STEP_LIMIT ?= 600
 
 # The real Test::Nginx, where it is installed, is not for this: it knows no
 # ACADEMY_MODULE and no sanitizer, and takes longer than STEP_LIMIT.
-PROVE = prove -Q $(if $(V),-v) -I t/lib
+PROVE = prove -Q -j 2 $(if $(V),-v) -I t/lib
 PYTEST = build/venv/bin/python -m pytest -q -p no:cacheprovider
 
 export TEST_NGINX_BINARY = $(abspath $(NGINX))
@@ -517,14 +517,15 @@ run_prove-valgrind = TEST_NGINX_USE_VALGRIND=1 $(PROVE) $(VALGRIND_TESTS)
 run_prove-static = TEST_NGINX_BINARY=$(abspath $(STATIC)) \
 	ACADEMY_MODULE= $(PROVE) t/
 run_client = $(PYTEST) -n 2 t/client
-run_workers = $(PYTEST) t/workers
-run_workers-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) t/workers
+run_workers = $(PYTEST) -n 3 t/workers
+run_workers-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) -n 3 \
+	t/workers
 run_auth = $(PYTEST) -n 4 t/auth
 run_auth-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) -n 4 t/auth
 
 run_redis = $(PYTEST) -n 2 t/redis --ignore t/redis/test_faults.py
 run_redis-faults = $(PYTEST) -n 4 t/redis/test_faults.py
-run_prove-redis = ACADEMY_STORE=redis $(PROVE) -j 2 t/
+run_prove-redis = ACADEMY_STORE=redis $(PROVE) t/
 run_client-redis = ACADEMY_STORE=redis $(PYTEST) -n 2 t/client
 run_workers-redis = ACADEMY_STORE=redis $(PYTEST) -n 3 t/workers
 
@@ -532,7 +533,7 @@ run_status = $(PYTEST) t/status
 run_status-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) t/status
 run_status-redis = ACADEMY_STORE=redis $(PYTEST) -n 2 t/status
 
-run_faults = ACADEMY_MODULE=$(abspath $(call so,faults)) $(PYTEST) t/faults
+run_faults = ACADEMY_MODULE=$(abspath $(call so,faults)) $(PYTEST) -n 4 t/faults
 
 # the module that a step uses unless it says otherwise
 export ACADEMY_MODULE = $(abspath $(SO))
