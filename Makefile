@@ -498,7 +498,7 @@ STEP_LIMIT ?= 600
 
 # The real Test::Nginx, where it is installed, is not for this: it knows no
 # ACADEMY_MODULE and no sanitizer, and takes longer than STEP_LIMIT.
-PROVE = prove -Q -j 2 $(if $(V),-v) -I t/lib
+PROVE = prove $(if $(V),-v,-Q) -j 2 -I t/lib
 PYTEST = build/venv/bin/python -m pytest -q -p no:cacheprovider
 
 export TEST_NGINX_BINARY = $(abspath $(NGINX))
