@@ -100,7 +100,8 @@ STATIC := $(if $(filter normal,$(VARIANT)),build,build/$(VARIANT))/nginx-static
 
 SAY := $(if $(V),,-s)
 SOURCES := $(shell find src -name '*.[ch]')
-SCRIPTS := $(wildcard src/store/redis/scripts/*)
+SCRIPTS := $(wildcard src/store/redis/scripts/*) \
+	$(filter-out %.png,$(wildcard src/status/page/*))
 
 .PHONY: all static nginx
 all: $(SO)
@@ -231,11 +232,12 @@ PACKAGES_BUILD := gcc libc6-dev libjansson-dev libssl-dev libhiredis-dev \
 PACKAGES_RUN := $(PACKAGES_BUILD) openssl curl
 PACKAGES_AGENT := python3 python3-venv
 PACKAGES_TEST := $(PACKAGES_RUN) $(PACKAGES_AGENT) perl valgrind iproute2 \
-	redis-server libnginx-mod-stream prometheus
+	redis-server libnginx-mod-stream prometheus chromium-headless-shell
 PACKAGES_PROFILE := strace
 # a go that is there already need not be Debian's
 PACKAGES_BENCH := $(PACKAGES_TEST) nginx libnginx-mod-nchan redis-tools \
 	ca-certificates $(if $(shell command -v go),,golang-go)
+PACKAGES_PICTURES := fonts-inter optipng pngquant
 PACKAGES_FUZZ := $(PACKAGES_BUILD) clang libclang-rt-14-dev
 
 # true where there is no dpkg: the compiler will say what it misses
@@ -335,6 +337,9 @@ build/.deps-profile: Makefile | build build/.deps-test
 
 build/.deps-bench: Makefile | build build/.deps-test
 	@$(call install,$(PACKAGES_BENCH))
+
+build/.deps-pictures: Makefile | build
+	@$(call install,$(PACKAGES_PICTURES))
 
 build/.deps-fuzz: Makefile | build
 	@$(call install,$(PACKAGES_FUZZ))
@@ -481,11 +486,11 @@ install: $(SO)
 ifeq ($(NGX_SRC),)
 LANE_1 := check budget fuzz poison prove prove-asan prove-defer prove-redis \
 	prove-valgrind client client-redis redis-faults
-LANE_2 := workers workers-asan auth auth-asan status status-asan \
+LANE_2 := workers workers-asan auth auth-asan status page status-asan \
 	faults redis
 else
 LANE_1 := check prove prove-static client
-LANE_2 := workers auth status redis
+LANE_2 := workers auth status page redis
 endif
 
 STEPS := $(LANE_1) $(LANE_2)
@@ -529,7 +534,8 @@ run_prove-redis = ACADEMY_STORE=redis $(PROVE) t/
 run_client-redis = ACADEMY_STORE=redis $(PYTEST) -n 2 t/client
 run_workers-redis = ACADEMY_STORE=redis $(PYTEST) -n 3 t/workers
 
-run_status = $(PYTEST) t/status
+run_status = $(PYTEST) t/status --ignore t/status/test_page.py
+run_page = $(PYTEST) -n 2 t/status/test_page.py
 run_status-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) t/status
 run_status-redis = ACADEMY_STORE=redis $(PYTEST) -n 2 t/status
 
@@ -692,6 +698,15 @@ budget: build/.deps-test
 	$(PYTHON) t/bench/rooms.py --record $(SO)
 
 
+# The page as it looks, of an exchange in which agents are at work: after some
+# minutes there is more to be seen.
+.PHONY: screenshots
+screenshots: build/.deps-test build/.deps-pictures
+	@$(MAKE) --no-print-directory $(SO) build/venv/.done
+	build/venv/bin/python t/status/screenshots.py $(or $(MINUTES),2) \
+		build/screenshots
+
+
 # -------------------------------------------------------------------- others
 
 .PHONY: clean help FORCE
@@ -718,6 +733,8 @@ make profile      instructions and system calls of an operation, by room of
 make budget       records the instructions: more is a failure of make test
 make status-rate  what 1,000 looks a second at the status location cost
 make status-cost  instructions of put+get; WITHOUT=FILE is another module
+make screenshots  the status page, light, dark and narrow, in
+                  build/screenshots; MINUTES=60 for an hour of life in it
 make deaf         10,000 messages, 500 listeners that die deaf, of each kind
 make kills        300 workers killed under load
 make reloads      200 reloads and 20 upgrades of the binary, with real agents

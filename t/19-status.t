@@ -83,3 +83,66 @@ location = /status { academy_status x; academy_auth variables; academy_client_id
 --- config eval: $::both
 --- calls eval
 ['GET /status?view=mailboxes'  => 200, qr/\A\{"total":0,"mailboxes":\[\],"next":null\}/],
+
+
+=== TEST 7: a browser gets the page, and nobody else who does not ask for it
+--- config eval: $::both
+--- calls eval
+[{request => 'GET /status', headers => 'Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8'} => 200, qr/\A<!doctype html>.*<\/html>\n\z/s],
+[{request => 'GET /status', headers => 'Accept: */*'} => 200, qr/\A\{"exchange":"x"/],
+[{request => 'GET /status?format=html', headers => 'Accept: application/json'} => 200, qr/\A<!doctype html>/],
+[{request => 'GET /status?format=json', headers => 'Accept: text/html'} => 200, qr/\A\{"exchange":"x"/],
+[{request => 'GET /status?view=history', headers => 'Accept: text/html'} => 200, qr/\A\{"interval"/],
+['POST /status?format=html' => 405, qr/./],
+
+
+=== TEST 8: the page asks for nothing elsewhere and lets nothing in
+--- config eval: $::both
+--- request
+GET /status?format=html
+--- response_body_like: <style>.*</style>.*<script>.*</script>
+--- response_headers
+Content-Type: text/html; charset=utf-8
+Cache-Control: no-cache
+Vary: Accept
+X-Content-Type-Options: nosniff
+Referrer-Policy: no-referrer
+Cross-Origin-Opener-Policy: same-origin
+Cross-Origin-Resource-Policy: same-origin
+! Transfer-Encoding
+--- response_headers_like
+Content-Security-Policy: default-src 'none'; script-src 'sha256-[A-Za-z0-9+/]{43}='; style-src 'sha256-[A-Za-z0-9+/]{43}='; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'
+ETag: "[0-9a-f]{32}"
+Content-Length: \d{5}
+
+
+=== TEST 9: its head alone
+--- config eval: $::both
+--- request
+HEAD /status?format=html
+--- response_body
+--- response_headers_like
+Content-Type: text/html; charset=utf-8
+Content-Length: \d{5}
+Content-Security-Policy: default-src 'none'; .*
+
+
+=== TEST 10: who has it is told that it is the same
+--- config eval: $::both
+--- request
+GET /status?format=html
+--- more_headers
+If-None-Match: *
+--- response_body
+--- error_code: 304
+--- response_headers_like
+ETag: "[0-9a-f]{32}"
+
+
+=== TEST 11: and who has another one is not
+--- config eval: $::both
+--- request
+GET /status?format=html
+--- more_headers
+If-None-Match: "00000000000000000000000000000000"
+--- response_body_like: doctype
