@@ -11,7 +11,8 @@ import time
 import uuid
 
 import pytest
-from academy_nginx import ASAN, run
+from academy_nginx import ASAN, MODULE, run, wait_until
+from academy_redis import STORE, RedisServer
 from browser import looking, text, until
 from demo import Demo, named
 from exchange import IDENTITY, Client, Named
@@ -604,3 +605,49 @@ def test_behind_a_proxy(nginx):
                        if not r.url.startswith("data:"))
 
     run(test())
+
+
+def test_redis(nginx):
+    """What that store tells, and when it goes."""
+    if STORE != "zone":
+        pytest.skip("a Redis of its own")
+    with RedisServer() as redis:
+        server = nginx(
+            exchange=False, main=f"load_module {MODULE};",
+            location="academy_exchange exchange;", server=STATUS, workers=2,
+            http=f"academy_redis name=exchange server={redis.server};")
+        server.expect("redis")
+
+        async def test():
+            client = await Client.open(server.port)
+            wait_until(lambda: fetch(server.port, "format=health")[0] == 200,
+                       10, "no Redis")
+            box = await client.create(named(EVIL))
+            await client.put(box, 1)
+            async with looking(server.port) as (page, seen):
+                await until(page, "#verdict", "All is well")
+                await until(page, "#memory-title", "Redis")
+                await until(page, "#memory-facts dd", "connected")
+                if fetch(server.port, "view=mailboxes")[0] == 501:
+                    await page.wait_for_selector(
+                        "#table-error:has-text('does not tell')")
+                    assert not await page.locator("#table").is_visible()
+                    seen.console = [said for said in seen.console
+                                    if "501" not in said]
+                else:
+                    await until(page, "#table .name", EVIL)
+                    await until(page, "#now-queued", "1")
+                    await page.click("#table .name")
+                    await page.wait_for_selector("#box-messages tbody tr")
+                    await page.keyboard.press("Escape")
+                await page.click("summary")
+                await page.wait_for_selector("#counters h3:text-is('Redis')")
+                assert "null" not in await text(page, "main")
+                assert "NaN" not in await text(page, "main")
+                assert seen.console == []
+                redis.stop()
+                await page.wait_for_selector("#headline[data-level=bad]")
+                assert "Redis" in await text(page, "#verdict")
+            client.close()
+
+        run(test())

@@ -154,7 +154,7 @@ function table_set(row, item, owners) {
     say(name.firstChild, item.name || uid.slice(0, 8));
     say(name.lastChild, item.name ? uid.slice(0, 8) : '');
     name.firstChild.title = item.name || '';
-    say(kind.firstChild, item.class || '\u2013');
+    say(kind.firstChild, item.class || NONE);
     kind.firstChild.title = item.class || '';
     say(row.cells[2], role);
     const mark = state_of(item);
@@ -162,18 +162,18 @@ function table_set(row, item, owners) {
     state.firstChild.className = 'mark ' + mark;
     say(heart, age(item.heartbeat));
     heart.classList.toggle('late', mark === 'silent');
-    [item.queued, null, item.in_progress, item.completed].forEach((n, i) => {
-        say(figures[i], n === null ? age(item.oldest) : count(n));
-        figures[i].classList.toggle('zero',
-            n === 0 || (n === null && item.oldest === null));
-    });
-    say(row.cells[9].firstChild, item.owner || '\u2013');
+    [item.queued, item.oldest, item.in_progress, item.completed].forEach(
+        (n, i) => {
+            say(figures[i], i === 1 ? age(n) : count(n));
+            figures[i].classList.toggle('zero', i === 1 ? n === null : !n);
+        });
+    say(row.cells[9].firstChild, item.owner || NONE);
     show(row.cells[9], owners);
 }
 
 function state_of(item) {
     const silent = item.id.startsWith('agent:') && item.heartbeat > SILENT
-        && item.waiters === 0;
+        && !item.waiters;
     return item.state !== 'active' ? item.state : silent ? 'silent' : 'active';
 }
 
@@ -330,9 +330,9 @@ function box_facts(item) {
 
 function box_message(row, message) {
     const from = message.from;
-    const known = Boolean(from && typeof from.uid === 'string');
-    const name = known ? from.name || from.uid.slice(0, 8) : '\u2013';
-    const id = known ? `${from.role === 'user' ? 'user' : 'agent'}:${from.uid}`
+    const there = Boolean(from && typeof from.uid === 'string');
+    const name = there ? from.name || from.uid.slice(0, 8) : NONE;
+    const id = there ? `${from.role === 'user' ? 'user' : 'agent'}:${from.uid}`
         : '';
     let link = row.cells[0].firstChild;
     if (!link) {
@@ -340,7 +340,7 @@ function box_message(row, message) {
         row.cells[0].append(link);
     }
     say(link, string(name));
-    if (known) {
+    if (there) {
         link.href = '#' + encodeURIComponent(id);
         link.title = id;
     } else {

@@ -213,13 +213,14 @@ function per_second(pick) {
 }
 
 function refused(picture, reasons) {
-    return reasons.reduce((sum, name) => sum + picture.refusals[name], 0);
+    return reasons.reduce(
+        (sum, name) => sum + picture.refusals[name], 0);
 }
 
-function latency(part) {
+function quantile(name, part) {
     const {window} = live;
-    const last = window[window.length - 1].latency.buckets;
-    const first = window[0].latency.buckets;
+    const last = window[window.length - 1][name].buckets;
+    const first = window[0][name].buckets;
     const counts = last.map(([bound, n], i) => [bound, n - first[i][1]]);
     const total = counts[counts.length - 1][1];
     if (total <= 0 || window.length < 2) {
@@ -253,6 +254,9 @@ function judge(picture) {
     }
     if (serving.length === 0) {
         return ['bad', 'No worker takes requests'];
+    }
+    if (picture.link && picture.link.connected < picture.link.workers) {
+        return ['warn', 'Not every worker has a link to the store'];
     }
     if (rates('memory') > 0) {
         return ['bad', 'Requests are refused: memory is used up'];
@@ -293,9 +297,9 @@ function head(level, text) {
 // What a store does not tell is not in the picture.
 
 function summary({mailboxes, messages}) {
-    if (!mailboxes) {
-        return 'How many mailboxes and messages there are, its store does not '
-            + 'tell.';
+    if (!mailboxes || !known(mailboxes.active)) {
+        return 'How many mailboxes and messages there are, the store does not'
+            + ' tell.';
     }
     if (mailboxes.active === 0) {
         return 'No agents and no users yet.';
@@ -326,16 +330,17 @@ function page_tiles(picture) {
     const {messages, workers, refusals} = picture;
     const sum = (name) => workers.reduce((n, worker) => n + worker[name], 0);
     const lost = per_second((p) => refused(p, Object.keys(refusals)));
-    const p50 = latency(0.5);
+    const p50 = quantile('latency', 0.5);
     say(place('now-accepted'), rate(per_second((p) => p.totals.accepted)));
     say(place('now-delivered'), rate(per_second((p) => p.totals.delivered)));
     say(place('now-latency'), time(p50));
     say(place('now-p99'), p50 === null ? 'nothing delivered just now'
-        : 'median; p99 ' + time(latency(0.99)));
-    say(place('now-queued'), messages ? count(messages.queued) : '\u2013');
-    say(place('now-oldest'), !messages ? 'not told by the store'
-        : messages.oldest === null ? 'in no mailbox'
-            : 'oldest ' + age(messages.oldest));
+        : 'median; p99 ' + time(quantile('latency', 0.99)));
+    const queued = messages ? messages.queued : null;
+    say(place('now-queued'), count(queued));
+    say(place('now-oldest'), !known(queued) ? 'not told by the store'
+        : messages.oldest !== null ? 'oldest ' + age(messages.oldest)
+            : queued ? '' : 'in no mailbox');
     say(place('now-waiting'), count(sum('polls') + sum('streams')));
     say(place('now-waiters'), `${many(sum('streams'), 'stream')}, ${
         many(sum('polls'), 'poll')}`);
@@ -350,17 +355,30 @@ function page_memory(picture) {
         return;
     }
     say(place('memory-title'), sentence(picture.store));
-    const {redis} = picture;
+    const {redis, link, messages} = picture;
     if (!place('memory-facts')) {
         place('memory-body').replaceChildren(
             make('dl', {id: 'memory-facts', class: 'facts'}));
     }
-    pairs(place('memory-facts'), [
-        ['Link', picture.health.ok ? 'connected'
-            : sentence(picture.health.reason)],
-        ['Round trips', count(redis.round_trips)],
+    const facts = [
+        ['Link', !picture.health.ok ? sentence(picture.health.reason)
+            : !link || link.connected === link.workers ? 'connected'
+                : `${link.connected} of ${many(link.workers, 'worker')}`],
         ['Round trips a second', rate(per_second((p) => p.redis.round_trips))],
-        ['Connections made', count(redis.connects)]]);
+        ['Connections made', count(redis.connects)]];
+    if (link) {
+        facts.push(
+            ['A round trip', micros(quantile('round_trip', 0.5))],
+            ['p99 of them', micros(quantile('round_trip', 0.99))],
+            ['Under way', count(link.in_flight)]);
+    }
+    if (link && link.server) {
+        facts.push(['Server', link.server]);
+    }
+    if (messages && known(messages.bytes)) {
+        facts.push(['Waiting messages', bytes(messages.bytes)]);
+    }
+    pairs(place('memory-facts'), facts);
 }
 
 function zone_show({zone, ...picture}) {
@@ -399,7 +417,8 @@ function page_workers(picture) {
          (line, worker) => cells(line, [
              String(worker.pid), age(worker.age), count(worker.polls),
              count(worker.streams),
-             worker.exiting ? 'ending' : 'serving']));
+             worker.exiting ? 'ending'
+                 : worker.connected === false ? 'without Redis' : 'serving']));
 }
 
 function page_refusals(picture) {
@@ -427,10 +446,13 @@ function page_counters(picture) {
         body.replaceChildren(...groups.map((name) => make('section', null,
             make('h3', {text: sentence(name)}), make('dl'))));
     }
-    groups.forEach((name, i) => pairs(body.children[i].lastChild,
-        Object.entries(picture[name]).map(([key, n]) => [
+    groups.forEach((name, i) => {
+        const figures = Object.entries(picture[name]).filter(
+            ([, n]) => typeof n === 'number');
+        pairs(body.children[i].lastChild, figures.map(([key, n]) => [
             key.replace(/_/g, ' '), key === 'seconds' ? time(n)
-                : name === 'zone' ? bytes(n) : count(n)])));
+                : name === 'zone' ? bytes(n) : count(n)]));
+    });
     const bound = (n, text) => n ? text(n) : 'no limit';
     rows(place('locations'), picture.locations,
          () => row([null, null, 'n', 'n', 'n', 'n', 'n', null]),

@@ -30,7 +30,7 @@ function plot(section, options) {
         state.points = points;
         const latest = points[points.length - 1];
         options.lines.forEach((line, i) => say(last[i],
-            latest ? line.text(latest.values[i]) : '\u2013'));
+            latest ? line.text(latest.values[i]) : NONE));
         plot_draw(state);
     };
 }
@@ -132,7 +132,7 @@ function plot_line({svg, points, scale}, line, i) {
     let time = 0;
     for (const point of points) {
         const value = point.values[i];
-        if (value === null || value === undefined) {
+        if (!known(value)) {
             close();
             continue;
         }
@@ -160,8 +160,7 @@ function plot_line({svg, points, scale}, line, i) {
 function plot_label({svg, empty, points, options}) {
     const words = [];
     options.lines.forEach((line, i) => {
-        const values = points.map((p) => p.values[i]).filter(
-            (v) => v !== null && v !== undefined);
+        const values = points.map((p) => p.values[i]).filter(known);
         if (values.length) {
             words.push(`${line.name}: ${line.text(values[values.length - 1])}`
                 + ` now, at most ${line.text(Math.max(...values))}`);
@@ -230,7 +229,7 @@ function plot_cross({svg, tip, points, scale, options, at}) {
     tip.replaceChildren(make('div', {text: clock(point.time, true)}));
     options.lines.forEach((line, i) => {
         const value = point.values[i];
-        if (value !== null && value !== undefined) {
+        if (known(value)) {
             svg.append(draw('circle', {class: line.colour, cx: x,
                                        cy: scale.y(value), r: 4}));
         }

@@ -41,8 +41,16 @@ function show(element, shown) {
     element.hidden = !shown;
 }
 
+// A figure that a store does not tell is null.
+
+const NONE = '\u2013';
+
+function known(n) {
+    return n !== null && n !== undefined;
+}
+
 function count(n) {
-    return n.toLocaleString('en', {maximumFractionDigits: 0});
+    return !known(n) ? NONE : n.toLocaleString('en', {maximumFractionDigits: 0});
 }
 
 function many(n, one, more) {
@@ -59,8 +67,8 @@ function rate(n) {
 // Of seconds: 3 ms, 4.2 s, 12 min, 3 h 12 min, 4 d 3 h
 
 function time(s) {
-    if (s === null || s === undefined) {
-        return '\u2013';
+    if (!known(s)) {
+        return NONE;
     }
     if (s < 0.9995) {
         return s < 0.001 ? '< 1 ms' : Math.round(s * 1000) + ' ms';
@@ -79,6 +87,10 @@ function time(s) {
     return join(Math.floor(hours / 24), 'd', hours % 24, 'h');
 }
 
+function micros(s) {
+    return known(s) && s < 0.001 ? Math.round(s * 1e6) + ' \u00b5s' : time(s);
+}
+
 function join(large, unit, small, part) {
     return large + ' ' + unit + (small ? ' ' + small + ' ' + part : '');
 }
@@ -86,13 +98,16 @@ function join(large, unit, small, part) {
 // An age in whole seconds: a column of them is easier to read
 
 function age(s) {
-    if (s === null || s === undefined) {
-        return '\u2013';
+    if (!known(s)) {
+        return NONE;
     }
     return s < 59.5 ? Math.floor(s) + ' s' : time(s);
 }
 
 function bytes(n) {
+    if (!known(n)) {
+        return NONE;
+    }
     const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
     let unit = 0;
     while (n >= 1024 && unit < 4) {
@@ -144,8 +159,8 @@ function row(classes) {
 // What a client wrote: any JSON
 
 function string(value) {
-    if (value === null || value === undefined) {
-        return '\u2013';
+    if (!known(value)) {
+        return NONE;
     }
     return typeof value === 'string' ? value : JSON.stringify(value);
 }
