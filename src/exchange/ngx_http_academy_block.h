@@ -63,6 +63,16 @@ ngx_http_academy_block_is(ngx_http_academy_block_t b, char c)
 }
 
 
+/* where two blocks have the same byte */
+
+static ngx_inline ngx_http_academy_block_t
+ngx_http_academy_block_same(ngx_http_academy_block_t a,
+    ngx_http_academy_block_t b)
+{
+    return _mm_cmpeq_epi8(a, b);
+}
+
+
 /* bytes below 0x20 */
 
 static ngx_inline ngx_http_academy_block_t
@@ -96,16 +106,63 @@ ngx_http_academy_block_any(ngx_http_academy_block_t b)
 }
 
 
+/* of marks: as many blocks' as TALLY may be added, and then counted */
+
+static ngx_inline ngx_http_academy_block_t
+ngx_http_academy_block_tally(ngx_http_academy_block_t tally,
+    ngx_http_academy_block_t marked)
+{
+    return _mm_sub_epi8(tally, marked);
+}
+
+
 static ngx_inline size_t
-ngx_http_academy_block_count(ngx_http_academy_block_t marked)
+ngx_http_academy_block_count(ngx_http_academy_block_t tally)
 {
     __m128i  sums;
 
-    sums = _mm_sad_epu8(_mm_sub_epi8(_mm_setzero_si128(), marked),
-                        _mm_setzero_si128());
+    sums = _mm_sad_epu8(tally, _mm_setzero_si128());
 
     return (size_t) (_mm_cvtsi128_si32(sums)
                      + _mm_cvtsi128_si32(_mm_srli_si128(sums, 8)));
+}
+
+
+/* the values of hexadecimal digits, where marked says that they are such */
+
+static ngx_inline ngx_http_academy_block_t
+ngx_http_academy_block_hex(ngx_http_academy_block_t b,
+    ngx_http_academy_block_t *marked)
+{
+    __m128i  digit, letter, is_digit, is_letter;
+
+    digit = _mm_sub_epi8(b, _mm_set1_epi8('0'));
+    is_digit = _mm_cmpeq_epi8(_mm_min_epu8(digit, _mm_set1_epi8(9)), digit);
+
+    letter = _mm_sub_epi8(_mm_or_si128(b, _mm_set1_epi8(0x20)),
+                          _mm_set1_epi8('a'));
+    is_letter = _mm_cmpeq_epi8(_mm_min_epu8(letter, _mm_set1_epi8(5)), letter);
+
+    *marked = _mm_or_si128(is_digit, is_letter);
+
+    letter = _mm_add_epi8(letter, _mm_set1_epi8(10));
+
+    return _mm_or_si128(_mm_and_si128(digit, is_digit),
+                        _mm_and_si128(letter, is_letter));
+}
+
+
+/* the bytes that two blocks of such values are, the high ones first */
+
+static ngx_inline ngx_http_academy_block_t
+ngx_http_academy_block_pairs(ngx_http_academy_block_t a,
+    ngx_http_academy_block_t b)
+{
+    a = _mm_or_si128(_mm_slli_epi16(a, 4), _mm_srli_epi16(a, 8));
+    b = _mm_or_si128(_mm_slli_epi16(b, 4), _mm_srli_epi16(b, 8));
+
+    return _mm_packus_epi16(_mm_and_si128(a, _mm_set1_epi16(0xff)),
+                            _mm_and_si128(b, _mm_set1_epi16(0xff)));
 }
 
 
@@ -167,6 +224,14 @@ ngx_http_academy_block_is(ngx_http_academy_block_t b, char c)
 
 
 static ngx_inline ngx_http_academy_block_t
+ngx_http_academy_block_same(ngx_http_academy_block_t a,
+    ngx_http_academy_block_t b)
+{
+    return ngx_http_academy_block_is(a ^ b, '\0');
+}
+
+
+static ngx_inline ngx_http_academy_block_t
 ngx_http_academy_block_control(ngx_http_academy_block_t b)
 {
     uint64_t  low;
@@ -202,13 +267,26 @@ ngx_http_academy_block_any(ngx_http_academy_block_t b)
 }
 
 
-static ngx_inline size_t
-ngx_http_academy_block_count(ngx_http_academy_block_t marked)
+static ngx_inline ngx_http_academy_block_t
+ngx_http_academy_block_tally(ngx_http_academy_block_t tally,
+    ngx_http_academy_block_t marked)
 {
-    return (size_t) ((marked >> 7) * ngx_http_academy_block_fill(1) >> 56);
+    return tally + (marked >> 7);
+}
+
+
+static ngx_inline size_t
+ngx_http_academy_block_count(ngx_http_academy_block_t tally)
+{
+    return (size_t) (tally * ngx_http_academy_block_fill(1) >> 56);
 }
 
 #endif
+
+
+/* with 8 bytes in a block their sum is still a byte */
+
+#define NGX_HTTP_ACADEMY_TALLY  31
 
 
 /* the number of the first byte; there must be one */
@@ -239,6 +317,16 @@ ngx_http_academy_block_stop(ngx_http_academy_block_t b)
 {
     return ngx_http_academy_block_or(ngx_http_academy_block_is(b, '"'),
                                      ngx_http_academy_block_control(b));
+}
+
+
+/* what ends a run of a string's bytes that stand for themselves */
+
+static ngx_inline ngx_http_academy_block_t
+ngx_http_academy_block_special(ngx_http_academy_block_t b)
+{
+    return ngx_http_academy_block_or(ngx_http_academy_block_stop(b),
+                                     ngx_http_academy_block_is(b, '\\'));
 }
 
 

@@ -10,6 +10,10 @@
 #include "ngx_http_academy_escape.h"
 
 
+static ngx_inline ngx_uint_t ngx_http_academy_escape_copy(u_char *dst,
+    u_char *src);
+
+
 u_char *
 ngx_http_academy_escape(u_char *dst, u_char *src, size_t len)
 {
@@ -31,6 +35,20 @@ ngx_http_academy_escape(u_char *dst, u_char *src, size_t len)
         mask = ngx_http_academy_block_mask(ngx_http_academy_block_quoted(b));
 
         ngx_http_academy_block_store(dst, b);
+
+        if (mask == 0) {
+            src += NGX_HTTP_ACADEMY_BLOCK;
+            dst += NGX_HTTP_ACADEMY_BLOCK;
+
+            while (end - src >= 4 * NGX_HTTP_ACADEMY_BLOCK
+                   && ngx_http_academy_escape_copy(dst, src))
+            {
+                src += 4 * NGX_HTTP_ACADEMY_BLOCK;
+                dst += 4 * NGX_HTTP_ACADEMY_BLOCK;
+            }
+
+            continue;
+        }
 
         while (mask) {
             n = ngx_http_academy_mask_first(mask);
@@ -62,19 +80,63 @@ ngx_http_academy_escape(u_char *dst, u_char *src, size_t len)
 }
 
 
+/* four blocks, if there is nothing in them to escape */
+
+static ngx_inline ngx_uint_t
+ngx_http_academy_escape_copy(u_char *dst, u_char *src)
+{
+    ngx_http_academy_block_t  a, b, c, d, quoted;
+
+    a = ngx_http_academy_block_load(src);
+    b = ngx_http_academy_block_load(src + NGX_HTTP_ACADEMY_BLOCK);
+    c = ngx_http_academy_block_load(src + 2 * NGX_HTTP_ACADEMY_BLOCK);
+    d = ngx_http_academy_block_load(src + 3 * NGX_HTTP_ACADEMY_BLOCK);
+
+    quoted = ngx_http_academy_block_or(
+                 ngx_http_academy_block_or(ngx_http_academy_block_quoted(a),
+                                           ngx_http_academy_block_quoted(b)),
+                 ngx_http_academy_block_or(ngx_http_academy_block_quoted(c),
+                                           ngx_http_academy_block_quoted(d)));
+
+    if (ngx_http_academy_block_any(quoted)) {
+        return 0;
+    }
+
+    ngx_http_academy_block_store(dst, a);
+    ngx_http_academy_block_store(dst + NGX_HTTP_ACADEMY_BLOCK, b);
+    ngx_http_academy_block_store(dst + 2 * NGX_HTTP_ACADEMY_BLOCK, c);
+    ngx_http_academy_block_store(dst + 3 * NGX_HTTP_ACADEMY_BLOCK, d);
+
+    return 1;
+}
+
+
 size_t
 ngx_http_academy_escape_count(u_char *src, size_t len)
 {
-    u_char  *end;
-    size_t   n;
+    u_char                    *end;
+    size_t                     n;
+    ngx_uint_t                 i;
+    ngx_http_academy_block_t   tally;
 
     n = 0;
     end = src + len;
 
     while (end - src >= NGX_HTTP_ACADEMY_BLOCK) {
-        n += ngx_http_academy_block_count(ngx_http_academy_block_quoted(
-                                          ngx_http_academy_block_load(src)));
-        src += NGX_HTTP_ACADEMY_BLOCK;
+
+        tally = ngx_http_academy_block_fill(0);
+
+        for (i = 0;
+             i < NGX_HTTP_ACADEMY_TALLY && end - src >= NGX_HTTP_ACADEMY_BLOCK;
+             i++)
+        {
+            tally = ngx_http_academy_block_tally(tally,
+                        ngx_http_academy_block_quoted(
+                            ngx_http_academy_block_load(src)));
+            src += NGX_HTTP_ACADEMY_BLOCK;
+        }
+
+        n += ngx_http_academy_block_count(tally);
     }
 
     for ( /* void */ ; src < end; src++) {

@@ -18,11 +18,18 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
+#include "ngx_http_academy_block.h"
 #include "ngx_http_academy_id.h"
 
 
 #define NGX_HTTP_ACADEMY_UUID_URN  "urn:uuid:"
 
+
+static ngx_int_t ngx_http_academy_uuid_digits_parse(u_char *p,
+    ngx_uint_t hyphens, u_char uid[16]);
+
+
+#if (NGX_HTTP_ACADEMY_BLOCK != 16)
 
 /* a hexadecimal digit's value, and a bit that says that it is one */
 
@@ -44,11 +51,13 @@ static const u_char  ngx_http_academy_uuid_offsets[16] = {
     0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34
 };
 
+#endif
+
 
 ngx_int_t
 ngx_http_academy_uuid_parse(u_char *p, size_t len, u_char uid[16])
 {
-    ngx_uint_t  i, n, hyphens, digits, high, low;
+    ngx_uint_t  hyphens;
 
     hyphens = 1;
 
@@ -90,6 +99,47 @@ ngx_http_academy_uuid_parse(u_char *p, size_t len, u_char uid[16])
         return NGX_ERROR;
     }
 
+    return ngx_http_academy_uuid_digits_parse(p, hyphens, uid);
+}
+
+
+#if (NGX_HTTP_ACADEMY_BLOCK == 16)
+
+static ngx_int_t
+ngx_http_academy_uuid_digits_parse(u_char *p, ngx_uint_t hyphens,
+    u_char uid[16])
+{
+    u_char                    buf[32];
+    ngx_http_academy_block_t  high, low, first, second;
+
+    if (hyphens) {
+        ngx_memcpy(buf, p, 8);
+        ngx_memcpy(buf + 8, p + 9, 4);
+        ngx_memcpy(buf + 12, p + 14, 4);
+        ngx_memcpy(buf + 16, p + 19, 4);
+        ngx_memcpy(buf + 20, p + 24, 12);
+        p = buf;
+    }
+
+    high = ngx_http_academy_block_hex(ngx_http_academy_block_load(p), &first);
+    low = ngx_http_academy_block_hex(ngx_http_academy_block_load(p + 16),
+                                     &second);
+
+    ngx_http_academy_block_store(uid, ngx_http_academy_block_pairs(high, low));
+
+    return (ngx_http_academy_block_mask(first)
+            & ngx_http_academy_block_mask(second))
+           == NGX_HTTP_ACADEMY_MASK_FULL ? NGX_OK : NGX_ERROR;
+}
+
+#else
+
+static ngx_int_t
+ngx_http_academy_uuid_digits_parse(u_char *p, ngx_uint_t hyphens,
+    u_char uid[16])
+{
+    ngx_uint_t  i, n, digits, high, low;
+
     digits = NGX_HTTP_ACADEMY_UUID_DIGIT;
 
     for (i = 0; i < 16; i++) {
@@ -104,6 +154,8 @@ ngx_http_academy_uuid_parse(u_char *p, size_t len, u_char uid[16])
 
     return digits ? NGX_OK : NGX_ERROR;
 }
+
+#endif
 
 
 u_char *

@@ -71,16 +71,16 @@ static u_char *ngx_http_academy_scan_word(ngx_http_academy_scan_t *s,
 
 
 #define ngx_http_academy_scan_entity_members(prefix)                          \
-    { ngx_string("uid"), prefix ".uid", ngx_http_academy_scan_uuid, NULL,     \
+    { ngx_http_academy_scan_name_of("uid"), prefix ".uid", ngx_http_academy_scan_uuid, NULL,     \
       offsetof(ngx_http_academy_entity_t, id.uid), 1 },                       \
-    { ngx_string("name"), prefix ".name", ngx_http_academy_scan_name, NULL,   \
+    { ngx_http_academy_scan_name_of("name"), prefix ".name", ngx_http_academy_scan_name, NULL,   \
       offsetof(ngx_http_academy_entity_t, name), 0 },                         \
-    { ngx_string("role"), prefix ".role", ngx_http_academy_scan_role, NULL,   \
+    { ngx_http_academy_scan_name_of("role"), prefix ".role", ngx_http_academy_scan_role, NULL,   \
       offsetof(ngx_http_academy_entity_t, id.role), 0 },                      \
     ngx_http_academy_scan_null_member
 
 #define ngx_http_academy_scan_null_member                                     \
-    { { 0, NULL }, NULL, NULL, NULL, 0, 0 }
+    { 0, { 0 }, NULL, NULL, NULL, 0, 0 }
 
 
 static const ngx_http_academy_scan_member_t
@@ -119,28 +119,28 @@ static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_dest = {
 static const ngx_http_academy_scan_member_t
     ngx_http_academy_scan_header_members[] =
 {
-    { ngx_string("src"), "header.src",
+    { ngx_http_academy_scan_name_of("src"), "header.src",
       ngx_http_academy_scan_nested, &ngx_http_academy_scan_src,
       offsetof(ngx_http_academy_envelope_t, src), 1 },
 
-    { ngx_string("dest"), "header.dest",
+    { ngx_http_academy_scan_name_of("dest"), "header.dest",
       ngx_http_academy_scan_nested, &ngx_http_academy_scan_dest,
       offsetof(ngx_http_academy_envelope_t, dest), 1 },
 
-    { ngx_string("tag"), "header.tag",
+    { ngx_http_academy_scan_name_of("tag"), "header.tag",
       ngx_http_academy_scan_uuid, NULL,
       offsetof(ngx_http_academy_envelope_t, tag), 1 },
 
-    { ngx_string("label"), "header.label",
+    { ngx_http_academy_scan_name_of("label"), "header.label",
       ngx_http_academy_scan_label, NULL, 0, 0 },
 
-    { ngx_string("kind"), "header.kind",
+    { ngx_http_academy_scan_name_of("kind"), "header.kind",
       ngx_http_academy_scan_kind, NULL, 0, 1 },
 
-    { ngx_string("protocol_version"), "header.protocol_version",
+    { ngx_http_academy_scan_name_of("protocol_version"), "header.protocol_version",
       ngx_http_academy_scan_nullable, NULL, 0, 0 },
 
-    { ngx_string("academy_version"), "header.academy_version",
+    { ngx_http_academy_scan_name_of("academy_version"), "header.academy_version",
       ngx_http_academy_scan_version, NULL, 0, 0 },
 
     ngx_http_academy_scan_null_member
@@ -156,11 +156,11 @@ static const ngx_http_academy_scan_object_t
 static const ngx_http_academy_scan_member_t
     ngx_http_academy_scan_message_members[] =
 {
-    { ngx_string("header"), "header",
+    { ngx_http_academy_scan_name_of("header"), "header",
       ngx_http_academy_scan_nested, &ngx_http_academy_scan_header_object,
       0, 1 },
 
-    { ngx_string("body"), "body",
+    { ngx_http_academy_scan_name_of("body"), "body",
       ngx_http_academy_scan_any, NULL, 0, 1 },
 
     ngx_http_academy_scan_null_member
@@ -176,7 +176,7 @@ static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_message = {
 static const ngx_http_academy_scan_member_t
     ngx_http_academy_scan_head_members[] =
 {
-    { ngx_string("header"), "header",
+    { ngx_http_academy_scan_name_of("header"), "header",
       ngx_http_academy_scan_first, &ngx_http_academy_scan_header_object,
       0, 1 },
 
@@ -191,7 +191,7 @@ static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_head = {
 static const ngx_http_academy_scan_member_t
     ngx_http_academy_scan_request_members[] =
 {
-    { ngx_string("message"), "message",
+    { ngx_http_academy_scan_name_of("message"), "message",
       ngx_http_academy_scan_json, NULL,
       offsetof(ngx_http_academy_envelope_t, json), 1 },
 
@@ -206,11 +206,11 @@ static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_request = {
 static const ngx_http_academy_scan_member_t
     ngx_http_academy_scan_wait_members[] =
 {
-    { ngx_string("mailbox"), "mailbox",
+    { ngx_http_academy_scan_name_of("mailbox"), "mailbox",
       ngx_http_academy_scan_json, NULL,
       offsetof(ngx_http_academy_wait_t, json), 1 },
 
-    { ngx_string("timeout"), "timeout",
+    { ngx_http_academy_scan_name_of("timeout"), "timeout",
       ngx_http_academy_scan_timeout, NULL, 0, 0 },
 
     ngx_http_academy_scan_null_member

@@ -10,6 +10,7 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
+#include "ngx_http_academy_block.h"
 #include "ngx_http_academy_scan.h"
 
 
@@ -34,6 +35,11 @@
  */
 
 #define NGX_HTTP_ACADEMY_SCAN_TEXT     64
+
+
+/* blocks of a string before it is taken for a long one: a UUID has fewer */
+
+#define NGX_HTTP_ACADEMY_SCAN_NEAR     5
 
 
 typedef struct {
@@ -65,8 +71,16 @@ typedef u_char *(*ngx_http_academy_scan_pt)(ngx_http_academy_scan_t *s,
     u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
 
 
+/* room for the name of a member that means something, a number of blocks */
+
+#define NGX_HTTP_ACADEMY_SCAN_NAME     16
+
+#define ngx_http_academy_scan_name_of(text)  sizeof(text) - 1, { text }
+
+
 struct ngx_http_academy_scan_member_s {
-    ngx_str_t                              name;
+    size_t                                 len;
+    u_char                                 name[NGX_HTTP_ACADEMY_SCAN_NAME + 1];
     const char                            *field;
     ngx_http_academy_scan_pt               read;
     const ngx_http_academy_scan_object_t  *object;
@@ -89,6 +103,9 @@ u_char *ngx_http_academy_scan_object(ngx_http_academy_scan_t *s, u_char *p,
 u_char *ngx_http_academy_scan_skip(ngx_http_academy_scan_t *s, u_char *p);
 u_char *ngx_http_academy_scan_literal(ngx_http_academy_scan_t *s, u_char *p);
 u_char *ngx_http_academy_scan_space(ngx_http_academy_scan_t *s, u_char *p);
+
+/* what follows of a long string, as _run() does it */
+u_char *ngx_http_academy_scan_far(u_char *p, u_char *end);
 
 /* p is behind the opening quotation mark */
 u_char *ngx_http_academy_scan_string(ngx_http_academy_scan_t *s, u_char *p,
@@ -147,6 +164,38 @@ ngx_http_academy_scan_colon(ngx_http_academy_scan_t *s, u_char *p)
     }
 
     return ngx_http_academy_scan_blanks(s, p + 1);
+}
+
+
+/*
+ * Over bytes of a string that stand for themselves: to the first one that does
+ * not, or to less than a block before the end.
+ */
+
+static ngx_inline u_char *
+ngx_http_academy_scan_run(u_char *p, u_char *end)
+{
+    ngx_uint_t               i;
+    ngx_http_academy_mask_t  mask;
+
+    for (i = 0; end - p >= NGX_HTTP_ACADEMY_BLOCK; i++) {
+
+        if (i == NGX_HTTP_ACADEMY_SCAN_NEAR) {
+            return ngx_http_academy_scan_far(p, end);
+        }
+
+        mask = ngx_http_academy_block_mask(
+                   ngx_http_academy_block_special(
+                       ngx_http_academy_block_load(p)));
+
+        if (mask) {
+            return p + ngx_http_academy_mask_first(mask);
+        }
+
+        p += NGX_HTTP_ACADEMY_BLOCK;
+    }
+
+    return p;
 }
 
 

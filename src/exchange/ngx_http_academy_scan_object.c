@@ -30,6 +30,11 @@ typedef struct {
     ngx_uint_t                        seen;
     ngx_uint_t                        members;
     ngx_uint_t                        others;
+
+    /* in the table, behind the last one met */
+    const ngx_http_academy_scan_member_t
+                                     *likely;
+
     uint64_t                          hash[NGX_HTTP_ACADEMY_JSON_MEMBERS];
 } ngx_http_academy_scan_keys_t;
 
@@ -38,9 +43,13 @@ static u_char *ngx_http_academy_scan_key(ngx_http_academy_scan_t *s,
     u_char *p, const ngx_http_academy_scan_object_t *object,
     ngx_http_academy_scan_keys_t *keys,
     const ngx_http_academy_scan_member_t **found);
-static const ngx_http_academy_scan_member_t *ngx_http_academy_scan_find(
+static ngx_inline const ngx_http_academy_scan_member_t *
+    ngx_http_academy_scan_find(ngx_http_academy_scan_t *s,
     const ngx_http_academy_scan_object_t *object,
+    const ngx_http_academy_scan_member_t *likely,
     ngx_http_academy_scan_string_t *key);
+static ngx_inline ngx_uint_t ngx_http_academy_scan_is(
+    const ngx_http_academy_scan_member_t *m, ngx_str_t *name);
 
 
 #define ngx_http_academy_scan_bit(object, m)                                  \
@@ -59,6 +68,7 @@ ngx_http_academy_scan_object(ngx_http_academy_scan_t *s, u_char *p,
     keys.seen = 0;
     keys.members = 0;
     keys.others = 0;
+    keys.likely = object->members;
 
     s->depth++;
 
@@ -144,11 +154,12 @@ ngx_http_academy_scan_key(ngx_http_academy_scan_t *s, u_char *p,
                                             "more than 64 members");
     }
 
-    m = ngx_http_academy_scan_find(object, &key);
+    m = ngx_http_academy_scan_find(s, object, keys->likely, &key);
 
     *found = m;
 
     if (m) {
+        keys->likely = m + 1;
 
         if (keys->seen & ngx_http_academy_scan_bit(object, m)) {
             return ngx_http_academy_scan_refuse(s, m->field, "given twice");
@@ -180,33 +191,69 @@ ngx_http_academy_scan_key(ngx_http_academy_scan_t *s, u_char *p,
 }
 
 
-static const ngx_http_academy_scan_member_t *
-ngx_http_academy_scan_find(const ngx_http_academy_scan_object_t *object,
+/* most write members in the order of their table */
+
+static ngx_inline const ngx_http_academy_scan_member_t *
+ngx_http_academy_scan_find(ngx_http_academy_scan_t *s,
+    const ngx_http_academy_scan_object_t *object,
+    const ngx_http_academy_scan_member_t *likely,
     ngx_http_academy_scan_string_t *key)
 {
     u_char                                 buf[NGX_HTTP_ACADEMY_SCAN_TEXT];
-    size_t                                 i;
     ngx_str_t                              name;
     const ngx_http_academy_scan_member_t  *m;
 
     ngx_http_academy_scan_plain(key, buf, &name);
 
+    /* whole blocks of it are compared */
+
+    if (!key->escaped && s->end - name.data < NGX_HTTP_ACADEMY_SCAN_NAME) {
+        ngx_memcpy(buf, name.data,
+                   ngx_min(name.len, NGX_HTTP_ACADEMY_SCAN_NAME));
+        name.data = buf;
+    }
+
+    if (likely->read && ngx_http_academy_scan_is(likely, &name)) {
+        return likely;
+    }
+
     for (m = object->members; m->read; m++) {
 
-        if (m->name.len != name.len) {
-            continue;
-        }
-
-        /* a few bytes, for which a call costs more */
-
-        for (i = 0; i < name.len && m->name.data[i] == name.data[i]; i++) {
-            /* void */
-        }
-
-        if (i == name.len) {
+        if (ngx_http_academy_scan_is(m, &name)) {
             return m;
         }
     }
 
     return NULL;
+}
+
+
+static ngx_inline ngx_uint_t
+ngx_http_academy_scan_is(const ngx_http_academy_scan_member_t *m,
+    ngx_str_t *name)
+{
+    size_t                    i, n;
+    ngx_http_academy_mask_t   same;
+    ngx_http_academy_block_t  b;
+
+    if (m->len != name->len) {
+        return 0;
+    }
+
+    for (i = 0; i < m->len; i += NGX_HTTP_ACADEMY_BLOCK) {
+
+        b = ngx_http_academy_block_load((u_char *) m->name + i);
+
+        same = ngx_http_academy_block_mask(
+                   ngx_http_academy_block_same(b,
+                       ngx_http_academy_block_load(name->data + i)));
+
+        n = ngx_min(m->len - i, NGX_HTTP_ACADEMY_BLOCK);
+
+        if (ngx_http_academy_mask_below(~same, n)) {
+            return 0;
+        }
+    }
+
+    return 1;
 }

@@ -185,10 +185,7 @@ ngx_http_academy_scan_skip_string(ngx_http_academy_scan_t *s, u_char *p)
 
     if (s->end - p >= NGX_HTTP_ACADEMY_BLOCK) {
         b = ngx_http_academy_block_load(p);
-        mask = ngx_http_academy_block_mask(
-                   ngx_http_academy_block_or(
-                       ngx_http_academy_block_stop(b),
-                       ngx_http_academy_block_is(b, '\\')));
+        mask = ngx_http_academy_block_mask(ngx_http_academy_block_special(b));
 
         if (mask) {
             last = p + ngx_http_academy_mask_first(mask);

@@ -26,6 +26,8 @@ static ngx_inline u_char *ngx_http_academy_scan_string_blocks(u_char *p,
     u_char *end, ngx_uint_t *escaped);
 static u_char *ngx_http_academy_scan_unescape_blocks(u_char *p, u_char *end,
     u_char **last);
+static ngx_inline ngx_uint_t ngx_http_academy_scan_copy(u_char *p,
+    u_char *dst);
 static ngx_inline u_char *ngx_http_academy_scan_escape(u_char *p,
     u_char *end, u_char **dst);
 static u_char *ngx_http_academy_scan_unicode(u_char *p, u_char *end,
@@ -69,6 +71,13 @@ ngx_http_academy_scan_string(ngx_http_academy_scan_t *s, u_char *p,
     string->data = p;
     string->escaped = 0;
 
+    p = ngx_http_academy_scan_run(p, end);
+
+    if (p != end && *p == '"') {
+        string->last = p;
+        return p + 1;
+    }
+
     for ( ;; ) {
 
         p = ngx_http_academy_scan_string_blocks(p, end, &string->escaped);
@@ -103,6 +112,51 @@ ngx_http_academy_scan_string(ngx_http_academy_scan_t *s, u_char *p,
 
         } while (p != end && *p == '\\');
     }
+}
+
+
+u_char *
+ngx_http_academy_scan_far(u_char *p, u_char *end)
+{
+    ngx_http_academy_mask_t   mask;
+    ngx_http_academy_block_t  a, b;
+
+    while (end - p >= 4 * NGX_HTTP_ACADEMY_BLOCK) {
+
+        a = ngx_http_academy_block_or(
+                ngx_http_academy_block_special(
+                    ngx_http_academy_block_load(p)),
+                ngx_http_academy_block_special(
+                    ngx_http_academy_block_load(p + NGX_HTTP_ACADEMY_BLOCK)));
+        b = ngx_http_academy_block_or(
+                ngx_http_academy_block_special(
+                    ngx_http_academy_block_load(
+                                           p + 2 * NGX_HTTP_ACADEMY_BLOCK)),
+                ngx_http_academy_block_special(
+                    ngx_http_academy_block_load(
+                                           p + 3 * NGX_HTTP_ACADEMY_BLOCK)));
+
+        if (ngx_http_academy_block_any(ngx_http_academy_block_or(a, b))) {
+            break;
+        }
+
+        p += 4 * NGX_HTTP_ACADEMY_BLOCK;
+    }
+
+    while (end - p >= NGX_HTTP_ACADEMY_BLOCK) {
+
+        mask = ngx_http_academy_block_mask(
+                   ngx_http_academy_block_special(
+                       ngx_http_academy_block_load(p)));
+
+        if (mask) {
+            return p + ngx_http_academy_mask_first(mask);
+        }
+
+        p += NGX_HTTP_ACADEMY_BLOCK;
+    }
+
+    return p;
 }
 
 
@@ -255,6 +309,14 @@ ngx_http_academy_scan_unescape_blocks(u_char *p, u_char *end, u_char **last)
         {
             p += n;
             dst += n;
+
+            while (end - p > 5 * NGX_HTTP_ACADEMY_BLOCK
+                   && ngx_http_academy_scan_copy(p, dst))
+            {
+                p += 4 * NGX_HTTP_ACADEMY_BLOCK;
+                dst += 4 * NGX_HTTP_ACADEMY_BLOCK;
+            }
+
             continue;
         }
 
@@ -333,6 +395,37 @@ ngx_http_academy_scan_unescape_blocks(u_char *p, u_char *end, u_char **last)
     *last = dst;
 
     return p;
+}
+
+
+/* four blocks, if there is nothing in them to look at; dst is before p */
+
+static ngx_inline ngx_uint_t
+ngx_http_academy_scan_copy(u_char *p, u_char *dst)
+{
+    ngx_http_academy_block_t  a, b, c, d, special;
+
+    a = ngx_http_academy_block_load(p);
+    b = ngx_http_academy_block_load(p + NGX_HTTP_ACADEMY_BLOCK);
+    c = ngx_http_academy_block_load(p + 2 * NGX_HTTP_ACADEMY_BLOCK);
+    d = ngx_http_academy_block_load(p + 3 * NGX_HTTP_ACADEMY_BLOCK);
+
+    special = ngx_http_academy_block_or(
+                  ngx_http_academy_block_or(ngx_http_academy_block_special(a),
+                                            ngx_http_academy_block_special(b)),
+                  ngx_http_academy_block_or(ngx_http_academy_block_special(c),
+                                           ngx_http_academy_block_special(d)));
+
+    if (ngx_http_academy_block_any(special)) {
+        return 0;
+    }
+
+    ngx_http_academy_block_store(dst, a);
+    ngx_http_academy_block_store(dst + NGX_HTTP_ACADEMY_BLOCK, b);
+    ngx_http_academy_block_store(dst + 2 * NGX_HTTP_ACADEMY_BLOCK, c);
+    ngx_http_academy_block_store(dst + 3 * NGX_HTTP_ACADEMY_BLOCK, d);
+
+    return 1;
 }
 
 

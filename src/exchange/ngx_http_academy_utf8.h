@@ -106,6 +106,24 @@ static const uint64_t  ngx_http_academy_utf8_words[256] = {
 };
 
 
+/* what is in any of four blocks */
+
+static ngx_inline ngx_http_academy_block_t
+ngx_http_academy_block_4(u_char *p)
+{
+    ngx_http_academy_block_t  a, b;
+
+    a = ngx_http_academy_block_or(
+            ngx_http_academy_block_load(p),
+            ngx_http_academy_block_load(p + NGX_HTTP_ACADEMY_BLOCK));
+    b = ngx_http_academy_block_or(
+            ngx_http_academy_block_load(p + 2 * NGX_HTTP_ACADEMY_BLOCK),
+            ngx_http_academy_block_load(p + 3 * NGX_HTTP_ACADEMY_BLOCK));
+
+    return ngx_http_academy_block_or(a, b);
+}
+
+
 /* whether the text is UTF-8: nothing overlong, no surrogate, to U+10FFFF */
 
 static ngx_inline ngx_uint_t
@@ -120,11 +138,22 @@ ngx_http_academy_utf8(u_char *p, u_char *end)
 
         last = p + NGX_HTTP_ACADEMY_BLOCK;
 
-        if (state == NGX_HTTP_ACADEMY_UTF8_DONE
-            && !ngx_http_academy_block_any(ngx_http_academy_block_load(p)))
-        {
-            p = last;
-            continue;
+        if (state == NGX_HTTP_ACADEMY_UTF8_DONE) {
+
+            while (end - p >= 4 * NGX_HTTP_ACADEMY_BLOCK
+                   && !ngx_http_academy_block_any(ngx_http_academy_block_4(p)))
+            {
+                p += 4 * NGX_HTTP_ACADEMY_BLOCK;
+            }
+
+            if (p >= last) {
+                continue;
+            }
+
+            if (!ngx_http_academy_block_any(ngx_http_academy_block_load(p))) {
+                p = last;
+                continue;
+            }
         }
 
         while (p < last) {

@@ -18,6 +18,9 @@
  */
 
 
+static ngx_int_t ngx_http_academy_body_joined(ngx_http_request_t *r,
+    ngx_str_t *body);
+static ngx_chain_t *ngx_http_academy_body_run(ngx_chain_t *cl, ngx_str_t *run);
 static ngx_int_t ngx_http_academy_refuse_field(ngx_http_request_t *r,
     ngx_str_t *text, const char *field, const char *why);
 static ngx_int_t ngx_http_academy_message_field(ngx_http_request_t *r,
@@ -51,13 +54,9 @@ ngx_http_academy_body(ngx_http_request_t *r, ngx_str_t *body)
         return NGX_OK;
     }
 
-    cl = r->request_body->bufs;
-
     /* a mirror is still to send it as it came */
 
-    if (cl->next == NULL && ngx_buf_in_memory(cl->buf) && !r->preserve_body) {
-        body->data = cl->buf->pos;
-        body->len = cl->buf->last - cl->buf->pos;
+    if (!r->preserve_body && ngx_http_academy_body_joined(r, body) == NGX_OK) {
         return NGX_OK;
     }
 
@@ -105,6 +104,80 @@ ngx_http_academy_body(ngx_http_request_t *r, ngx_str_t *body)
     body->len = p - body->data;
 
     return NGX_OK;
+}
+
+
+/*
+ * The body as it stands in memory, without a copy.  What came with the header
+ * stands in another buffer: it goes before the rest, which has been read to a
+ * buffer with room for both.
+ */
+
+static ngx_int_t
+ngx_http_academy_body_joined(ngx_http_request_t *r, ngx_str_t *body)
+{
+    ngx_buf_t    *b;
+    ngx_str_t     rest;
+    ngx_chain_t  *cl;
+
+    cl = ngx_http_academy_body_run(r->request_body->bufs, body);
+
+    if (cl == NULL) {
+        return NGX_OK;
+    }
+
+    cl = ngx_http_academy_body_run(cl, &rest);
+
+    b = r->request_body->buf;
+
+    if (cl || b == NULL || b->start != rest.data
+        || (size_t) (b->end - b->start) < body->len + rest.len)
+    {
+        return NGX_DECLINED;
+    }
+
+    ngx_memmove(b->start + body->len, b->start, rest.len);
+    ngx_memcpy(b->start, body->data, body->len);
+
+    body->data = b->start;
+    body->len += rest.len;
+
+    return NGX_OK;
+}
+
+
+/* buffers that follow each other in memory; returns those behind them */
+
+static ngx_chain_t *
+ngx_http_academy_body_run(ngx_chain_t *cl, ngx_str_t *run)
+{
+    ngx_buf_t  *b;
+
+    ngx_str_null(run);
+
+    for ( /* void */ ; cl; cl = cl->next) {
+        b = cl->buf;
+
+        /* a body may end with a buffer that is nowhere */
+
+        if (ngx_buf_special(b)) {
+            continue;
+        }
+
+        if (!ngx_buf_in_memory(b)
+            || (run->len && b->pos != run->data + run->len))
+        {
+            return cl;
+        }
+
+        if (run->len == 0) {
+            run->data = b->pos;
+        }
+
+        run->len += b->last - b->pos;
+    }
+
+    return NULL;
 }
 
 

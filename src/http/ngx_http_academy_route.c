@@ -186,6 +186,10 @@ ngx_http_academy_handler(ngx_http_request_t *r)
                            : NGX_HTTP_ACADEMY_N_ROUTES
                              + route->op / sizeof(ngx_http_academy_op_pt));
 
+    /* its buffer is to have room for what has come with the header */
+
+    r->request_body_in_single_buf = 1;
+
     rc = ngx_http_read_client_request_body(r, ngx_http_academy_body_handler);
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {

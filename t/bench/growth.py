@@ -283,9 +283,7 @@ def curve_workers(growth: Growth) -> None:
                     *growth.window(),
                 ),
             )
-            # more than the cores bring nothing, and are to take little
-            cores = curve.points[servers.WORKERS - 1]
-            curve.ratio = cores.mid('rate') / curve.points[-1].mid('rate')
+            growth.flat(curve)
         for server in made.values():
             quiet(server)
 

@@ -26,6 +26,7 @@
 #define ngx_http_academy_scan_skip       portable_scan_skip
 #define ngx_http_academy_scan_literal    portable_scan_literal
 #define ngx_http_academy_scan_space      portable_scan_space
+#define ngx_http_academy_scan_far        portable_scan_far
 #define ngx_http_academy_scan_string     portable_scan_string
 #define ngx_http_academy_scan_unescape   portable_scan_unescape
 #define ngx_http_academy_scan_unescaped  portable_scan_unescaped
