@@ -361,6 +361,8 @@ typedef struct {
 } ngx_http_academy_worker_t;
 
 
+typedef struct ngx_http_academy_zone_walk_s  ngx_http_academy_zone_walk_t;
+
 struct ngx_http_academy_zone_s {
     ngx_http_academy_exchange_t    exchange;
 
@@ -370,6 +372,7 @@ struct ngx_http_academy_zone_s {
     ngx_http_academy_zone_sh_t    *sh;
     ngx_http_academy_bells_t      *bells;
     ngx_http_academy_worker_t     *worker;
+    ngx_http_academy_zone_walk_t  *walk;      /* that surveys; or NULL */
 };
 
 

@@ -16,7 +16,8 @@
  * pay for it.  To look at everything is long work, done in sections of a
  * bounded length with other events in between: what is seen is not of one
  * moment.  What was found as a whole is in the zone for a second, for whoever
- * asks in any process.
+ * asks in any process; and who asks while this process looks gets what that
+ * finds, or each of many that ask at once would look for itself.
  */
 
 
@@ -28,6 +29,10 @@
 /* sections in a row before others have their turn */
 
 #define NGX_HTTP_ACADEMY_WALK_TURN      32
+
+/* a turn comes at once; see ngx_http_academy_zone_walk_handler() */
+
+#define NGX_HTTP_ACADEMY_WALK_HOLD      1000
 
 /* a survey is as good as new; milliseconds */
 
@@ -46,31 +51,39 @@
 #define NGX_HTTP_ACADEMY_PAGE_BUSY      ((uintptr_t) -1)
 
 
-typedef struct {
-    ngx_http_academy_call_t       *call;
+struct ngx_http_academy_zone_walk_s {
+    ngx_queue_t                    calls;     /* a listing's is one */
     ngx_http_academy_zone_t       *zone;
     ngx_event_t                    event;     /* posted: the next sections */
     ngx_uint_t                     bucket;
     ngx_uint_t                     page;
+    ngx_http_academy_call_t       *call;      /* of a listing */
     ngx_http_academy_listing_t    *listing;   /* NULL: a survey */
     ngx_http_academy_survey_t      found;
-} ngx_http_academy_walk_t;
+    ngx_uint_t                     over;
+};
 
 
-static ngx_int_t ngx_http_academy_zone_walk(ngx_http_academy_call_t *call,
-    ngx_http_academy_listing_t *listing);
+static ngx_http_academy_zone_walk_t *ngx_http_academy_zone_walk(
+    ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call);
+static void ngx_http_academy_zone_walk_join(ngx_http_academy_zone_walk_t *walk,
+    ngx_http_academy_call_t *call);
+static void ngx_http_academy_zone_walk_free(
+    ngx_http_academy_zone_walk_t *walk);
 static void ngx_http_academy_zone_walk_handler(ngx_event_t *ev);
 static ngx_int_t ngx_http_academy_zone_walk_section(
-    ngx_http_academy_walk_t *walk);
+    ngx_http_academy_zone_walk_t *walk);
 static ngx_int_t ngx_http_academy_zone_walk_pages(
-    ngx_http_academy_walk_t *walk);
-static void ngx_http_academy_zone_walk_end(ngx_http_academy_walk_t *walk);
+    ngx_http_academy_zone_walk_t *walk);
+static void ngx_http_academy_zone_walk_found(
+    ngx_http_academy_zone_walk_t *walk);
+static void ngx_http_academy_zone_walk_end(ngx_http_academy_zone_walk_t *walk);
 static void ngx_http_academy_zone_survey_mailbox(
-    ngx_http_academy_walk_t *walk, ngx_http_academy_mailbox_t *mailbox);
+    ngx_http_academy_zone_walk_t *walk, ngx_http_academy_mailbox_t *mailbox);
 static ngx_uint_t ngx_http_academy_zone_waiters(ngx_http_academy_zone_t *zone,
     ngx_http_academy_mailbox_t *mailbox);
-static void ngx_http_academy_zone_list_mailbox(ngx_http_academy_walk_t *walk,
-    ngx_http_academy_mailbox_t *mailbox);
+static void ngx_http_academy_zone_list_mailbox(
+    ngx_http_academy_zone_walk_t *walk, ngx_http_academy_mailbox_t *mailbox);
 static ngx_uint_t ngx_http_academy_zone_matches(
     ngx_http_academy_mailbox_t *mailbox, ngx_str_t *search);
 static ngx_uint_t ngx_http_academy_zone_has(u_char *data, size_t len,
@@ -136,57 +149,107 @@ ngx_http_academy_zone_survey(ngx_http_academy_call_t *call)
         return ngx_http_academy_zone_done(call, NGX_HTTP_ACADEMY_OK);
     }
 
-    return ngx_http_academy_zone_walk(call, NULL);
+    if (zone->walk == NULL) {
+        zone->walk = ngx_http_academy_zone_walk(zone, call);
+        if (zone->walk == NULL) {
+            return ngx_http_academy_zone_done(call, NGX_HTTP_ACADEMY_FULL);
+        }
+    }
+
+    ngx_http_academy_zone_walk_join(zone->walk, call);
+
+    return NGX_AGAIN;
 }
 
 
 ngx_int_t
 ngx_http_academy_zone_list(ngx_http_academy_call_t *call)
 {
+    ngx_http_academy_zone_walk_t  *walk;
+
     call->in.listing->n = 0;
     call->in.listing->total = 0;
 
-    return ngx_http_academy_zone_walk(call, call->in.listing);
-}
-
-
-static ngx_int_t
-ngx_http_academy_zone_walk(ngx_http_academy_call_t *call,
-    ngx_http_academy_listing_t *listing)
-{
-    ngx_http_academy_walk_t  *walk;
-
-    walk = ngx_calloc(sizeof(ngx_http_academy_walk_t), call->log);
+    walk = ngx_http_academy_zone_walk(ngx_http_academy_zone_of(call->exchange),
+                                      call);
     if (walk == NULL) {
         return ngx_http_academy_zone_done(call, NGX_HTTP_ACADEMY_FULL);
     }
 
     walk->call = call;
-    walk->zone = ngx_http_academy_zone_of(call->exchange);
-    walk->listing = listing;
+    walk->listing = call->in.listing;
+
+    ngx_http_academy_zone_walk_join(walk, call);
+
+    return NGX_AGAIN;
+}
+
+
+static ngx_http_academy_zone_walk_t *
+ngx_http_academy_zone_walk(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_call_t *call)
+{
+    ngx_http_academy_zone_walk_t  *walk;
+
+    walk = ngx_calloc(sizeof(ngx_http_academy_zone_walk_t), call->log);
+    if (walk == NULL) {
+        return NULL;
+    }
+
+    ngx_queue_init(&walk->calls);
+
+    walk->zone = zone;
 
     walk->event.handler = ngx_http_academy_zone_walk_handler;
     walk->event.data = walk;
     walk->event.log = ngx_cycle->log;
 
+    ngx_post_event(&walk->event, &ngx_posted_events);
+
+    return walk;
+}
+
+
+static void
+ngx_http_academy_zone_walk_join(ngx_http_academy_zone_walk_t *walk,
+    ngx_http_academy_call_t *call)
+{
     call->state = NGX_HTTP_ACADEMY_WALKS;
     call->place = walk;
 
-    ngx_post_event(&walk->event, &ngx_posted_events);
-
-    return NGX_AGAIN;
+    ngx_queue_insert_tail(&walk->calls, &call->queue);
 }
 
 
 void
 ngx_http_academy_zone_walk_cancel(ngx_http_academy_call_t *call)
 {
-    ngx_http_academy_walk_t  *walk;
+    ngx_http_academy_zone_walk_t  *walk;
 
     walk = call->place;
 
+    ngx_queue_remove(&call->queue);
+    call->state = 0;
+
+    if (ngx_queue_empty(&walk->calls) && !walk->over) {
+        ngx_http_academy_zone_walk_free(walk);
+    }
+}
+
+
+static void
+ngx_http_academy_zone_walk_free(ngx_http_academy_zone_walk_t *walk)
+{
+    if (walk->zone->walk == walk) {
+        walk->zone->walk = NULL;
+    }
+
     if (walk->event.posted) {
         ngx_delete_posted_event(&walk->event);
+    }
+
+    if (walk->event.timer_set) {
+        ngx_del_timer(&walk->event);
     }
 
     ngx_free(walk);
@@ -198,8 +261,7 @@ ngx_http_academy_zone_walk_handler(ngx_event_t *ev)
 {
     ngx_int_t                 rc;
     ngx_uint_t                turn;
-    ngx_http_academy_call_t  *call;
-    ngx_http_academy_walk_t  *walk;
+    ngx_http_academy_zone_walk_t  *walk;
 
     walk = ev->data;
     rc = NGX_AGAIN;
@@ -207,6 +269,13 @@ ngx_http_academy_zone_walk_handler(ngx_event_t *ev)
     for (turn = 0; rc == NGX_AGAIN; turn++) {
 
         if (turn == NGX_HTTP_ACADEMY_WALK_TURN) {
+
+            /* a worker that exits waits for timers, not for what is posted */
+
+            if (!ev->timer_set) {
+                ngx_add_timer(ev, NGX_HTTP_ACADEMY_WALK_HOLD);
+            }
+
             ngx_post_event(ev, &ngx_posted_next_events);
             return;
         }
@@ -216,20 +285,16 @@ ngx_http_academy_zone_walk_handler(ngx_event_t *ev)
         ngx_http_academy_zone_unlock(walk->zone);
     }
 
+    if (walk->listing == NULL) {
+        ngx_http_academy_zone_walk_found(walk);
+    }
+
     ngx_http_academy_zone_walk_end(walk);
-
-    call = walk->call;
-    call->state = 0;
-    call->result = NGX_HTTP_ACADEMY_OK;
-
-    ngx_free(walk);
-
-    call->done(call);
 }
 
 
 static ngx_int_t
-ngx_http_academy_zone_walk_section(ngx_http_academy_walk_t *walk)
+ngx_http_academy_zone_walk_section(ngx_http_academy_zone_walk_t *walk)
 {
     ngx_int_t                    cost;
     ngx_http_academy_mailbox_t  *mailbox;
@@ -267,7 +332,7 @@ ngx_http_academy_zone_walk_section(ngx_http_academy_walk_t *walk)
 /* descriptors in their order: a list of what is free changes meanwhile */
 
 static ngx_int_t
-ngx_http_academy_zone_walk_pages(ngx_http_academy_walk_t *walk)
+ngx_http_academy_zone_walk_pages(ngx_http_academy_zone_walk_t *walk)
 {
     uintptr_t         slab;
     ngx_uint_t        n, left;
@@ -307,15 +372,11 @@ ngx_http_academy_zone_walk_pages(ngx_http_academy_walk_t *walk)
 
 
 static void
-ngx_http_academy_zone_walk_end(ngx_http_academy_walk_t *walk)
+ngx_http_academy_zone_walk_found(ngx_http_academy_zone_walk_t *walk)
 {
     ngx_slab_pool_t             *pool;
     ngx_http_academy_zone_sh_t  *sh;
     ngx_http_academy_survey_t   *found;
-
-    if (walk->listing) {
-        return;
-    }
 
     sh = walk->zone->sh;
     pool = walk->zone->shpool;
@@ -340,13 +401,44 @@ ngx_http_academy_zone_walk_end(ngx_http_academy_walk_t *walk)
     sh->surveyed.valid = 1;
 
     ngx_http_academy_zone_unlock(walk->zone);
+}
 
-    *walk->call->in.survey = *found;
+
+/* the end of one call may be the end of others, and the beginning of a walk */
+
+static void
+ngx_http_academy_zone_walk_end(ngx_http_academy_zone_walk_t *walk)
+{
+    ngx_queue_t              *q;
+    ngx_http_academy_call_t  *call;
+
+    walk->over = 1;
+
+    if (walk->zone->walk == walk) {
+        walk->zone->walk = NULL;
+    }
+
+    while (!ngx_queue_empty(&walk->calls)) {
+        q = ngx_queue_head(&walk->calls);
+        ngx_queue_remove(q);
+
+        call = ngx_queue_data(q, ngx_http_academy_call_t, queue);
+        call->state = 0;
+        call->result = NGX_HTTP_ACADEMY_OK;
+
+        if (walk->listing == NULL) {
+            *call->in.survey = walk->found;
+        }
+
+        call->done(call);
+    }
+
+    ngx_http_academy_zone_walk_free(walk);
 }
 
 
 static void
-ngx_http_academy_zone_survey_mailbox(ngx_http_academy_walk_t *walk,
+ngx_http_academy_zone_survey_mailbox(ngx_http_academy_zone_walk_t *walk,
     ngx_http_academy_mailbox_t *mailbox)
 {
     ngx_uint_t                  role;
@@ -402,7 +494,7 @@ ngx_http_academy_zone_waiters(ngx_http_academy_zone_t *zone,
 
 
 static void
-ngx_http_academy_zone_list_mailbox(ngx_http_academy_walk_t *walk,
+ngx_http_academy_zone_list_mailbox(ngx_http_academy_zone_walk_t *walk,
     ngx_http_academy_mailbox_t *mailbox)
 {
     ngx_uint_t                    low, high, i;

@@ -1,0 +1,96 @@
+"""Who looks: at the same time, in the middle of a reload, and not to the
+end."""
+
+import asyncio
+import contextlib
+import signal
+
+import pytest
+from academy_nginx import ASAN, Connection, cpu_seconds, run, wait_until
+from exchange import Client, mailbox
+from look import STATUS
+
+
+async def fill(port, count):
+    async def some(n):
+        client = await Client.open(port)
+        for _ in range(n):
+            await client.request("POST", "/mailbox", {"mailbox": mailbox()})
+        client.close()
+    await asyncio.gather(*(some(count // 10) for _ in range(10)))
+
+
+@contextlib.asynccontextmanager
+async def at_once(server, query, count):
+    """That many clients have asked before the worker sees the first one. It
+    does when the block ends; their answers are then in the list."""
+    worker, = server.workers()
+    clients = [await Connection.open(server.port) for _ in range(count)]
+    for client in clients:
+        await client.request("GET", "/status?view=history")
+    found = []
+    server.signal(signal.SIGSTOP, worker)
+    try:
+        for client in clients:
+            client.send("GET", f"/status?{query}")
+            await client.writer.drain()
+        yield found
+    finally:
+        server.signal(signal.SIGCONT, worker)
+    for client in clients:
+        answer = await client.answer()
+        assert answer.status == 200
+        found.append(answer.json())
+        client.close()
+
+
+@pytest.mark.zone_only("Redis looks in another way")
+def test_many_at_once(nginx, figures):
+    """Who asks while somebody looks gets what that one finds. It is a look
+    at as many buckets as a large zone has, most of them empty."""
+    count = 1000
+    server = nginx(server=STATUS, zone="1g")
+
+    async def test():
+        worker, = server.workers()
+        await fill(server.port, count)
+
+        async def cost(query):
+            await asyncio.sleep(1.2)
+            before = cpu_seconds(worker)
+            async with at_once(server, query, 200) as found:
+                pass
+            return cpu_seconds(worker) - before, found
+
+        listing, pages = await cost("view=mailboxes&limit=1")
+        whole, pictures = await cost("format=json")
+        figures(f"{count} mailboxes, 200 viewers at once: {whole:.2f} s of "
+                f"CPU for the picture, {listing:.2f} s for a table")
+        assert {p["total"] for p in pages} == {count}
+        assert {p["mailboxes"]["active"] for p in pictures} == {count}
+        assert ASAN or whole < listing / 2
+
+    run(test(), 100)
+
+
+@pytest.mark.zone_only("Redis looks in another way")
+def test_reload_while_many_look(nginx):
+    """A worker that exits answers first."""
+    count = 2000 if ASAN else 8000
+    server = nginx(server=STATUS, zone="64m")
+
+    async def test():
+        await fill(server.port, count)
+        for query in "view=mailboxes", "format=json":
+            await asyncio.sleep(1.1)
+            async with at_once(server, query, 20) as found:
+                server.signal(signal.SIGHUP)
+                await asyncio.to_thread(
+                    wait_until, lambda: len(server.workers()) == 2, 10,
+                    "no new worker")
+            assert len(found) == 20
+            await asyncio.to_thread(
+                wait_until, lambda: len(server.workers()) == 1, 10,
+                "the old worker stays")
+
+    run(test(), 100)
