@@ -77,9 +77,9 @@ static char *ngx_http_academy_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 static char *ngx_http_academy_mount(ngx_conf_t *cf,
     ngx_http_academy_loc_conf_t *conf);
-static ngx_int_t ngx_http_academy_add_variables(ngx_conf_t *cf);
 static char *ngx_http_academy_show(ngx_conf_t *cf,
     ngx_http_academy_loc_conf_t *conf);
+static ngx_int_t ngx_http_academy_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_http_academy_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_academy_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_academy_init_process(ngx_cycle_t *cycle);
@@ -1017,9 +1017,11 @@ ngx_http_academy_mount(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
 static char *
 ngx_http_academy_show(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
 {
+    ngx_http_core_loc_conf_t      *clcf;
     ngx_http_academy_main_conf_t  *amcf;
 
     amcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_academy_module);
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     conf->exchange = ngx_http_academy_exchange_find(amcf, &conf->name);
 
@@ -1033,6 +1035,10 @@ ngx_http_academy_show(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
     }
 
     conf->exchange->figures->watched = 1;
+
+    /* who looks waits as well; see ngx_http_academy_mount() */
+
+    ngx_str_null(&clcf->post_action);
 
     return ngx_http_academy_auth_check(cf, &conf->auth, &conf->file,
                                        conf->line);

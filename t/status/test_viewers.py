@@ -4,11 +4,12 @@ end."""
 import asyncio
 import contextlib
 import signal
+import socket
 
 import pytest
 from academy_nginx import ASAN, Connection, cpu_seconds, run, wait_until
 from exchange import Client, mailbox
-from look import STATUS
+from look import STATUS, look
 
 
 async def fill(port, count):
@@ -94,3 +95,25 @@ def test_reload_while_many_look(nginx):
                 "the old worker stays")
 
     run(test(), 100)
+
+
+def test_client_that_goes_away_from_where_something_is_to_follow(nginx):
+    """nginx would redirect its request, and forget that it looks."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    server = nginx(server="""
+        location = /status { academy_status exchange; post_action /after; }
+        location = /after { proxy_pass http://127.0.0.1:%d; }
+    """ % silent.getsockname()[1])
+
+    async def test():
+        before = server.workers()
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /status?view=events HTTP/1.0\r\n\r\n")
+        await asyncio.sleep(0.2)
+        writer.close()
+        await asyncio.sleep(1.5)
+        look(server.port)
+        assert server.workers() == before
+
+    with silent:
+        run(test())
