@@ -71,11 +71,14 @@ static u_char *ngx_http_academy_scan_word(ngx_http_academy_scan_t *s,
 
 
 #define ngx_http_academy_scan_entity_members(prefix)                          \
-    { ngx_http_academy_scan_name_of("uid"), prefix ".uid", ngx_http_academy_scan_uuid, NULL,     \
+    { ngx_http_academy_scan_name_of("uid"), prefix ".uid",                    \
+      ngx_http_academy_scan_uuid, NULL,                                       \
       offsetof(ngx_http_academy_entity_t, id.uid), 1 },                       \
-    { ngx_http_academy_scan_name_of("name"), prefix ".name", ngx_http_academy_scan_name, NULL,   \
+    { ngx_http_academy_scan_name_of("name"), prefix ".name",                  \
+      ngx_http_academy_scan_name, NULL,                                       \
       offsetof(ngx_http_academy_entity_t, name), 0 },                         \
-    { ngx_http_academy_scan_name_of("role"), prefix ".role", ngx_http_academy_scan_role, NULL,   \
+    { ngx_http_academy_scan_name_of("role"), prefix ".role",                  \
+      ngx_http_academy_scan_role, NULL,                                       \
       offsetof(ngx_http_academy_entity_t, id.role), 0 },                      \
     ngx_http_academy_scan_null_member
 
@@ -137,10 +140,12 @@ static const ngx_http_academy_scan_member_t
     { ngx_http_academy_scan_name_of("kind"), "header.kind",
       ngx_http_academy_scan_kind, NULL, 0, 1 },
 
-    { ngx_http_academy_scan_name_of("protocol_version"), "header.protocol_version",
+    { ngx_http_academy_scan_name_of("protocol_version"),
+      "header.protocol_version",
       ngx_http_academy_scan_nullable, NULL, 0, 0 },
 
-    { ngx_http_academy_scan_name_of("academy_version"), "header.academy_version",
+    { ngx_http_academy_scan_name_of("academy_version"),
+      "header.academy_version",
       ngx_http_academy_scan_version, NULL, 0, 0 },
 
     ngx_http_academy_scan_null_member
