@@ -13,9 +13,10 @@ MODULE := ngx_http_academy_module
 
 # normal; asan: address and undefined behaviour sanitizers; defer: the test
 # store that completes each call from a later event; debug: -O0; faults: with
-# places where a worker kills itself, see t/faults
+# places where a worker kills itself, see t/faults; sections: how long the lock
+# is held, see t/bench/sections.py
 VARIANT ?= $(if $(FAULTS),faults,normal)
-VARIANTS := normal asan defer debug faults
+VARIANTS := normal asan defer debug faults sections
 
 # an nginx source tree to build against, instead of the distribution's
 NGX_SRC ?= $(NGINX_SRC)
@@ -50,12 +51,14 @@ WARNINGS := -Wshadow -Wvla -Wmissing-prototypes -Wstrict-prototypes \
 CC_normal := -O2 -fPIC -fstack-protector-strong -D_FORTIFY_SOURCE=2
 CC_defer := $(CC_normal)
 CC_faults := $(CC_normal)
+CC_sections := $(CC_normal)
 CC_debug := -O0 -g3 -fPIC
 CC_asan := -O1 -fPIC -fno-omit-frame-pointer \
 	-fsanitize=address,undefined
 LD_normal := -fPIC -Wl,-z,relro -Wl,-z,now
 LD_defer := $(LD_normal)
 LD_faults := $(LD_normal)
+LD_sections := $(LD_normal)
 LD_debug := $(LD_normal)
 LD_asan := $(LD_normal) -fsanitize=address,undefined
 
@@ -136,6 +139,7 @@ define configure
 	[ -e $$configure ] || configure=auto/configure
 	export ACADEMY_DEFER=$(if $(filter defer,$(3)),YES)
 	export ACADEMY_FAULTS=$(if $(filter faults,$(3)),YES)
+	export ACADEMY_SECTIONS=$(if $(filter sections,$(3)),YES)
 	export ASAN_OPTIONS=detect_leaks=0
 	$$configure $(NGX_FLAGS) --with-cc='$(CC)' \
 		--with-cc-opt='$(CC_$(3)) $(4)' --with-ld-opt='$(LD_$(3))' \

@@ -409,12 +409,16 @@ ngx_http_academy_zone_lock(ngx_http_academy_zone_t *zone)
 {
     ngx_http_academy_zone_sh_t  *sh;
 
+    ngx_http_academy_section_wait();
+
     if (*zone->shpool->mutex.lock) {
         ngx_http_academy_zone_contend(zone);
 
     } else {
         ngx_shmtx_lock(&zone->shpool->mutex);
     }
+
+    ngx_http_academy_section_begin(__builtin_return_address(0));
 
     sh = zone->sh;
 
@@ -459,6 +463,8 @@ ngx_http_academy_zone_unlock(ngx_http_academy_zone_t *zone)
     ngx_uint_t                  i, n;
     ngx_http_academy_worker_t  *worker;
 
+    ngx_http_academy_section_end(__builtin_return_address(0));
+
     ngx_http_academy_zone_order();
 
     zone->sh->busy = 0;
@@ -466,6 +472,8 @@ ngx_http_academy_zone_unlock(ngx_http_academy_zone_t *zone)
     ngx_http_academy_zone_order();
 
     ngx_shmtx_unlock(&zone->shpool->mutex);
+
+    ngx_http_academy_section_note();
 
     worker = zone->worker;
 
@@ -482,6 +490,58 @@ ngx_http_academy_zone_unlock(ngx_http_academy_zone_t *zone)
 
     for (i = 0; i < n; i++) {
         ngx_http_academy_bell_ring(zone->bells, worker->ring[i]);
+    }
+}
+
+
+/*
+ * What is read of the pool may be changing, and leads to some page of the zone
+ * whatever it is.
+ */
+
+void
+ngx_http_academy_zone_touch_pages(ngx_http_academy_zone_t *zone, ngx_uint_t n)
+{
+    u_char           *p;
+    uintptr_t         run;
+    ngx_slab_pool_t  *pool;
+    ngx_slab_page_t  *page;
+
+    pool = zone->shpool;
+    page = pool->free.next;
+
+    zone->worker->touched = page;
+
+    while (n && page >= pool->pages && page < pool->last) {
+
+        p = pool->start + ((size_t) (page - pool->pages) << ngx_pagesize_shift);
+
+        for (run = page->slab; run && n && p < pool->end; run--) {
+            (void) *(volatile u_char *) p;
+            p += ngx_pagesize;
+            n--;
+        }
+
+        if (run == page->slab) {
+            return;
+        }
+
+        page = page->next;
+    }
+}
+
+
+void
+ngx_http_academy_zone_touch_tables(ngx_http_academy_zone_t *zone)
+{
+    u_char                      *p, *end;
+    ngx_http_academy_zone_sh_t  *sh;
+
+    sh = zone->sh;
+    end = (u_char *) (sh->repeats + sh->nrepeats);
+
+    for (p = (u_char *) zone->shpool; p < end; p += ngx_pagesize) {
+        (void) *(volatile u_char *) p;
     }
 }
 

@@ -44,7 +44,11 @@
  * freed.  There is no pointer into a process in the zone.
  */
 
-#define NGX_HTTP_ACADEMY_STEP      64
+#define NGX_HTTP_ACADEMY_STEP      16
+
+/* sections in a row before other events have their turn */
+
+#define NGX_HTTP_ACADEMY_TURN      4
 
 /* the smallest zone: one message of the default limit fits in twice */
 #define NGX_HTTP_ACADEMY_MIN_ZONE  (2 * 1024 * 1024)
@@ -85,13 +89,14 @@ struct ngx_http_academy_message_s {
     ngx_pid_t                      holder;    /* who fills or leases it */
     unsigned                       filling:1; /* in no mailbox yet */
     unsigned                       notice:1;  /* part of a pending */
-    unsigned                       settled:1; /* it is being freed */
     unsigned                       response:1;
     unsigned                       watched:1; /* by academy_redeliver */
     unsigned                       bucket:27; /* of its pending, a request's */
 
+    u_char                         settled;   /* the same as with written */
+
     /* text follows, and is read 16 bytes at a time: none is to be left over */
-    u_char                         unused[8];
+    u_char                         unused[7];
 };
 
 #define NGX_HTTP_ACADEMY_MAX_BUCKETS  (1 << 27)
@@ -216,6 +221,7 @@ struct ngx_http_academy_mailbox_s {
 
     ngx_http_academy_message_t    *head;
     ngx_http_academy_message_t    *tail;
+    ngx_http_academy_message_t    *returned;  /* last, and there still */
     ngx_uint_t                     queued;
 
     /* those that are leased are its own still */
@@ -318,6 +324,7 @@ typedef struct {
 
     /* of processes that have no slot: old ones that let nobody wait */
     ngx_queue_t                    lodgers;
+    ngx_http_academy_message_t    *lodger;    /* to be looked at next */
 
     ngx_http_academy_surveyed_t    surveyed;
 
@@ -351,6 +358,8 @@ typedef struct {
     ngx_event_t                    collect;   /* wind terminated ones up */
     ngx_event_t                    sweep;     /* look for dead processes */
     ngx_event_t                    expire;    /* the next step of it */
+
+    ngx_slab_page_t               *touched;   /* and some that follow it */
 
     ngx_uint_t                     nring;
     uint16_t                      *ring;      /* slots to ring on unlock */
@@ -442,6 +451,19 @@ ngx_http_academy_zone_enlist(ngx_queue_t *list, ngx_queue_t *q)
 }
 
 
+/* out of the list of what a process fills or leases */
+
+#define ngx_http_academy_zone_delist(zone, message)                           \
+                                                                              \
+    do {                                                                      \
+        if ((zone)->sh->lodger == (message)) {                                \
+            ngx_http_academy_zone_lodger_leave(zone);                         \
+        }                                                                     \
+                                                                              \
+        ngx_queue_remove(&(message)->slot);                                   \
+    } while (0)
+
+
 /* where a build for tests may kill itself */
 
 #if (NGX_HTTP_ACADEMY_FAULTS)
@@ -458,6 +480,25 @@ void ngx_http_academy_zone_fault(ngx_http_academy_zone_t *zone, char *name);
 #endif
 
 
+/* where another such build looks at the clock */
+
+#if (NGX_HTTP_ACADEMY_SECTIONS)
+
+void ngx_http_academy_section_wait(void);
+void ngx_http_academy_section_begin(void *address);
+void ngx_http_academy_section_end(void *address);
+void ngx_http_academy_section_note(void);
+
+#else
+
+#define ngx_http_academy_section_wait()
+#define ngx_http_academy_section_begin(address)
+#define ngx_http_academy_section_end(address)
+#define ngx_http_academy_section_note()
+
+#endif
+
+
 /* ngx_http_academy_zone.c */
 
 ngx_http_academy_zone_t *ngx_http_academy_zone_add(ngx_conf_t *cf,
@@ -467,6 +508,24 @@ void ngx_http_academy_zone_lock(ngx_http_academy_zone_t *zone);
 
 /* rings whom a section that ends here has woken */
 void ngx_http_academy_zone_unlock(ngx_http_academy_zone_t *zone);
+
+/*
+ * Outside of the lock: has this process know the next n pages that the pool
+ * gives out, for the first touch of one takes longer than most sections.
+ */
+void ngx_http_academy_zone_touch_pages(ngx_http_academy_zone_t *zone,
+    ngx_uint_t n);
+
+#define ngx_http_academy_zone_touch(zone, n)                                  \
+                                                                              \
+    do {                                                                      \
+        if ((zone)->worker->touched != (zone)->shpool->free.next) {           \
+            ngx_http_academy_zone_touch_pages(zone, n);                       \
+        }                                                                     \
+    } while (0)
+
+/* the same for what is never freed */
+void ngx_http_academy_zone_touch_tables(ngx_http_academy_zone_t *zone);
 
 uint64_t ngx_http_academy_zone_hash(ngx_http_academy_zone_t *zone, u_char *p,
     size_t len, uint64_t more);
@@ -564,13 +623,9 @@ void ngx_http_academy_zone_append(ngx_http_academy_zone_t *zone,
 void ngx_http_academy_zone_lease(ngx_http_academy_zone_t *zone,
     ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_call_t *call);
 
-/*
- * Puts a message where it was.  To be faster with many of them: after is what
- * the call before in the same section returned, or NULL.
- */
-ngx_http_academy_message_t *ngx_http_academy_zone_return(
-    ngx_http_academy_zone_t *zone, ngx_http_academy_message_t *message,
-    ngx_http_academy_message_t *after);
+/* puts a message where it was */
+void ngx_http_academy_zone_return(ngx_http_academy_zone_t *zone,
+    ngx_http_academy_message_t *message);
 
 /*
  * Goes on with what terminated mailboxes and others left behind: at most
@@ -659,6 +714,10 @@ void ngx_http_academy_zone_wake_all(ngx_http_academy_zone_t *zone,
 
 void ngx_http_academy_zone_ready(ngx_http_academy_zone_t *zone,
     ngx_http_academy_waiting_t *waiting);
+
+/* the message that is to be looked at next leaves the lodgers' list */
+void ngx_http_academy_zone_lodger_leave(ngx_http_academy_zone_t *zone);
+
 ngx_uint_t ngx_http_academy_zone_alive(ngx_http_academy_zone_t *zone,
     ngx_http_academy_waiting_t *waiting);
 

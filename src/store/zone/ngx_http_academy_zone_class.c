@@ -22,7 +22,7 @@
 
 /* places looked at within one section of a walk */
 
-#define NGX_HTTP_ACADEMY_WALK       256
+#define NGX_HTTP_ACADEMY_WALK       32
 
 
 typedef struct {

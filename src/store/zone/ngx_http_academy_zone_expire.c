@@ -33,7 +33,7 @@
 
 /* what a section may cost: the look at a bucket is 1 */
 
-#define NGX_HTTP_ACADEMY_COST      512
+#define NGX_HTTP_ACADEMY_COST      128
 #define NGX_HTTP_ACADEMY_COST_OF   16        /* a mailbox or a request */
 
 
@@ -50,6 +50,8 @@ typedef struct {
 
 static void ngx_http_academy_zone_mark_time(ngx_http_academy_zone_t *zone,
     uint32_t now);
+static ngx_uint_t ngx_http_academy_zone_expire_some(
+    ngx_http_academy_expire_t *ex);
 static ngx_int_t ngx_http_academy_zone_expire_bucket(
     ngx_http_academy_expire_t *ex, ngx_uint_t i);
 static ngx_int_t ngx_http_academy_zone_expire_messages(
@@ -176,13 +178,11 @@ ngx_http_academy_zone_expire_handler(ngx_event_t *ev)
 {
     ngx_http_academy_worker_t *worker = ev->data;
 
-    ngx_uint_t                    left;
-    ngx_http_academy_zone_t      *zone;
-    ngx_http_academy_expire_t     ex;
-    ngx_http_academy_zone_sh_t   *sh;
+    ngx_uint_t                 turn;
+    ngx_http_academy_zone_t   *zone;
+    ngx_http_academy_expire_t  ex;
 
     zone = worker->zone;
-    sh = zone->sh;
 
     if (ngx_exiting) {
         return;
@@ -191,14 +191,38 @@ ngx_http_academy_zone_expire_handler(ngx_event_t *ev)
     ex.zone = zone;
     ex.expiry = zone->exchange.expiry->mailboxes;
     ex.now = ngx_http_academy_zone_seconds();
-    ex.cost = NGX_HTTP_ACADEMY_COST;
-    ex.n = 0;
+
+    for (turn = 0; turn < NGX_HTTP_ACADEMY_TURN; turn++) {
+
+        if (ngx_http_academy_zone_expire_some(&ex) == 0) {
+            return;
+        }
+    }
+
+    ngx_post_event(ev, &ngx_posted_next_events);
+}
+
+
+/* in one section; how many buckets are left */
+
+static ngx_uint_t
+ngx_http_academy_zone_expire_some(ngx_http_academy_expire_t *ex)
+{
+    ngx_uint_t                   left;
+    ngx_http_academy_zone_t     *zone;
+    ngx_http_academy_zone_sh_t  *sh;
+
+    zone = ex->zone;
+    sh = zone->sh;
+
+    ex->cost = NGX_HTTP_ACADEMY_COST;
+    ex->n = 0;
 
     ngx_http_academy_zone_lock(zone);
 
-    while (sh->left && ex.cost > 0) {
+    while (sh->left && ex->cost > 0) {
 
-        if (ngx_http_academy_zone_expire_bucket(&ex, sh->cursor) != NGX_OK) {
+        if (ngx_http_academy_zone_expire_bucket(ex, sh->cursor) != NGX_OK) {
             break;
         }
 
@@ -210,15 +234,13 @@ ngx_http_academy_zone_expire_handler(ngx_event_t *ev)
 
     ngx_http_academy_zone_unlock(zone);
 
-    if (ex.n) {
+    if (ex->n) {
         ngx_http_academy_count_n(&zone->exchange, NGX_HTTP_ACADEMY_N_EXPIRED,
-                                 ex.n);
-        ngx_http_academy_zone_settle(&zone->exchange, ex.stale, ex.n);
+                                 ex->n);
+        ngx_http_academy_zone_settle(&zone->exchange, ex->stale, ex->n);
     }
 
-    if (left) {
-        ngx_post_event(ev, &ngx_posted_next_events);
-    }
+    return left;
 }
 
 

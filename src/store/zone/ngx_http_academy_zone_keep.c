@@ -61,7 +61,7 @@ ngx_http_academy_zone_keep(ngx_http_academy_zone_t *zone,
     ngx_http_academy_zone_order();
     ngx_http_academy_fault(zone, "keep linked");
 
-    ngx_queue_remove(&message->slot);
+    ngx_http_academy_zone_delist(zone, message);
 
     ngx_http_academy_fault(zone, "keep removed");
 

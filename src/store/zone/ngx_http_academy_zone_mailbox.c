@@ -167,6 +167,9 @@ ngx_http_academy_zone_create(ngx_http_academy_call_t *call)
 
     zone = ngx_http_academy_zone_of(call->exchange);
 
+    /* for the mailbox, a client, classes, their places, the list of these */
+
+    ngx_http_academy_zone_touch(zone, 5 + call->in.classes.n / 8);
     ngx_http_academy_zone_lock(zone);
 
     for ( ;; ) {
@@ -386,6 +389,7 @@ ngx_http_academy_zone_share(ngx_http_academy_call_t *call)
 
     zone = ngx_http_academy_zone_of(call->exchange);
 
+    ngx_http_academy_zone_touch(zone, 1);
     ngx_http_academy_zone_lock(zone);
     result = ngx_http_academy_zone_share_locked(zone, call);
     ngx_http_academy_zone_unlock(zone);

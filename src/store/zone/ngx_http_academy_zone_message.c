@@ -25,11 +25,15 @@
 
 /* pieces that are allocated within one section */
 
-#define NGX_HTTP_ACADEMY_PIECES      16
+#define NGX_HTTP_ACADEMY_PIECES      8
 
-/* messages that are given back within one */
+/* steps that it takes more to tell a requester that nobody will answer */
 
-#define NGX_HTTP_ACADEMY_GIVEN       256
+#define NGX_HTTP_ACADEMY_NOTIFIED    2
+
+/* pages that a message which is copied at once, and its request, may begin */
+
+#define NGX_HTTP_ACADEMY_TOUCHED     4
 
 /* whether a message, or the rest of one, may have as much memory */
 
@@ -108,6 +112,13 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
 
     if (call->deduplicate) {
         ngx_http_academy_zone_print(zone, env, print);
+    }
+
+    if (env->json.len > NGX_HTTP_ACADEMY_COPY) {
+        ngx_http_academy_zone_touch_pages(zone, NGX_HTTP_ACADEMY_PIECES + 1);
+
+    } else {
+        ngx_http_academy_zone_touch(zone, NGX_HTTP_ACADEMY_TOUCHED);
     }
 
     ngx_http_academy_zone_lock(zone);
@@ -250,6 +261,9 @@ ngx_http_academy_zone_message_copy(ngx_http_academy_zone_t *zone,
 
         if (left == 0) {
             ngx_http_academy_zone_message_fill(message, env->json.data);
+
+        } else {
+            ngx_http_academy_zone_touch_pages(zone, NGX_HTTP_ACADEMY_PIECES);
         }
 
         ngx_http_academy_zone_lock(zone);
@@ -259,7 +273,7 @@ ngx_http_academy_zone_message_copy(ngx_http_academy_zone_t *zone,
 
 done:
 
-    ngx_queue_remove(&message->slot);
+    ngx_http_academy_zone_delist(zone, message);
 
     ngx_http_academy_zone_order();
 
@@ -451,6 +465,7 @@ ngx_http_academy_zone_take(ngx_http_academy_zone_t *zone,
 
     message->holder = ngx_pid;
     message->written = 0;
+    message->settled = 0;
     message->watched = 0;
     ngx_http_academy_zone_enlist(zone->worker->messages, &message->slot);
 
@@ -462,6 +477,10 @@ ngx_http_academy_zone_take(ngx_http_academy_zone_t *zone,
     ngx_http_academy_fault(zone, "lease taken");
 
     mailbox->queued--;
+
+    if (mailbox->returned == message) {
+        mailbox->returned = NULL;
+    }
 
     if (zone->sh->revival.last == message) {
         zone->sh->revival.last = NULL;
@@ -511,23 +530,23 @@ ngx_http_academy_zone_lease(ngx_http_academy_zone_t *zone,
  * return finds out.
  */
 
-ngx_http_academy_message_t *
+void
 ngx_http_academy_zone_return(ngx_http_academy_zone_t *zone,
-    ngx_http_academy_message_t *message, ngx_http_academy_message_t *after)
+    ngx_http_academy_message_t *message)
 {
     ngx_http_academy_mailbox_t   *mailbox;
-    ngx_http_academy_message_t  **link;
+    ngx_http_academy_message_t  **link, *returned;
 
     mailbox = message->mailbox;
 
     if (message->settled
         && ngx_http_academy_zone_keep(zone, message) == NGX_OK)
     {
-        return NULL;
+        return;
     }
 
     if (message->filling || message->settled || mailbox->terminated) {
-        ngx_queue_remove(&message->slot);
+        ngx_http_academy_zone_delist(zone, message);
 
         if (!message->filling) {
             ngx_http_academy_zone_uncount(message);
@@ -539,13 +558,15 @@ ngx_http_academy_zone_return(ngx_http_academy_zone_t *zone,
         }
 
         ngx_http_academy_zone_message_free(zone, message);
-        return NULL;
+        return;
     }
 
     /* only what was leased and returned as well can be older */
 
-    link = (after && after->mailbox == mailbox) ? &after->next
-                                                : &mailbox->head;
+    returned = mailbox->returned;
+
+    link = (returned && returned->seq < message->seq) ? &returned->next
+                                                      : &mailbox->head;
 
     while (*link && (*link)->seq < message->seq) {
         link = &(*link)->next;
@@ -568,13 +589,13 @@ ngx_http_academy_zone_return(ngx_http_academy_zone_t *zone,
         mailbox->queued++;
     }
 
-    ngx_queue_remove(&message->slot);
+    mailbox->returned = message;
+
+    ngx_http_academy_zone_delist(zone, message);
 
     ngx_http_academy_fault(zone, "return removed");
 
     ngx_http_academy_zone_wake(zone, mailbox);
-
-    return message;
 }
 
 
@@ -607,8 +628,8 @@ ngx_http_academy_zone_written(ngx_http_academy_exchange_t *exchange,
 
 
 /*
- * From the first section on nobody gets a settled message again.  They and
- * their pieces may be many: the section ends in between.
+ * Nobody gets a settled message again, not from a process that dies here.
+ * They and their pieces may be many: the section ends in between.
  */
 
 void
@@ -622,12 +643,12 @@ ngx_http_academy_zone_settle(ngx_http_academy_exchange_t *exchange,
 
     zone = ngx_http_academy_zone_of(exchange);
 
-    ngx_http_academy_zone_lock(zone);
-
     for (i = 0; i < n; i++) {
         message = delivery[i].message;
         message->settled = 1;
     }
+
+    ngx_http_academy_zone_lock(zone);
 
     ngx_http_academy_fault(zone, "settle marked");
 
@@ -666,7 +687,7 @@ ngx_http_academy_zone_settle(ngx_http_academy_exchange_t *exchange,
             ngx_slab_free_locked(zone->shpool, chunk);
         }
 
-        ngx_queue_remove(&message->slot);
+        ngx_http_academy_zone_delist(zone, message);
 
         ngx_http_academy_fault(zone, "settle removed");
 
@@ -682,12 +703,10 @@ void
 ngx_http_academy_zone_give_back(ngx_http_academy_exchange_t *exchange,
     ngx_http_academy_delivery_t *delivery, ngx_uint_t n)
 {
-    ngx_uint_t                   i;
-    ngx_http_academy_zone_t     *zone;
-    ngx_http_academy_message_t  *last;
+    ngx_uint_t                i;
+    ngx_http_academy_zone_t  *zone;
 
     zone = ngx_http_academy_zone_of(exchange);
-    last = NULL;
 
     /* whoever dies from here on leaves what is known to be undelivered */
 
@@ -697,13 +716,12 @@ ngx_http_academy_zone_give_back(ngx_http_academy_exchange_t *exchange,
 
     for (i = 0; i < n; i++) {
 
-        if (i && i % NGX_HTTP_ACADEMY_GIVEN == 0) {
+        if (i && i % NGX_HTTP_ACADEMY_STEP == 0) {
             ngx_http_academy_zone_unlock(zone);
             ngx_http_academy_zone_lock(zone);
-            last = NULL;
         }
 
-        last = ngx_http_academy_zone_return(zone, delivery[i].message, last);
+        ngx_http_academy_zone_return(zone, delivery[i].message);
     }
 
     ngx_http_academy_zone_unlock(zone);
@@ -1145,8 +1163,8 @@ ngx_http_academy_zone_collect(ngx_http_academy_zone_t *zone)
 
     sh = zone->sh;
 
-    for (left = NGX_HTTP_ACADEMY_STEP; left; left--) {
-
+    for (left = NGX_HTTP_ACADEMY_STEP; left > NGX_HTTP_ACADEMY_NOTIFIED; left--)
+    {
         if (ngx_http_academy_zone_dispose(zone, &left) == NGX_AGAIN) {
             return NGX_AGAIN;
         }
@@ -1176,6 +1194,7 @@ ngx_http_academy_zone_collect(ngx_http_academy_zone_t *zone)
             /* their bytes do not matter, as nothing comes in any more */
 
             mailbox->head = NULL;
+            mailbox->returned = NULL;
             mailbox->held -= mailbox->queued;
             mailbox->queued = 0;
             continue;
@@ -1194,6 +1213,7 @@ ngx_http_academy_zone_collect(ngx_http_academy_zone_t *zone)
                                                   pending->tag);
 
         ngx_http_academy_zone_notify(zone, pending, link);
+        left -= NGX_HTTP_ACADEMY_NOTIFIED;
     }
 
     return NGX_AGAIN;

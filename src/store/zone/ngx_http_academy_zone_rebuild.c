@@ -95,6 +95,7 @@ ngx_http_academy_zone_rebuild(ngx_http_academy_zone_t *zone)
 
     ngx_queue_init(&sh->closing);
     ngx_memzero(&sh->revival, sizeof(ngx_http_academy_revival_t));
+    sh->lodger = NULL;
 
     for (i = 0; i <= sh->client_mask; i++) {
         for (client = sh->clients[i]; client; client = client->next) {
@@ -343,6 +344,7 @@ ngx_http_academy_zone_rebuild_queue(ngx_http_academy_zone_t *zone,
     ngx_http_academy_message_t   *message, **link;
 
     mailbox->tail = NULL;
+    mailbox->returned = NULL;
     mailbox->queued = 0;
     mailbox->bytes = 0;
 
@@ -676,12 +678,11 @@ ngx_http_academy_zone_rebuild_leases(ngx_http_academy_zone_t *zone)
 {
     ngx_uint_t                   i, n;
     ngx_queue_t                 *q, *next, *list;
-    ngx_http_academy_message_t  *message, *last;
+    ngx_http_academy_message_t  *message;
     ngx_http_academy_zone_sh_t  *sh;
 
     sh = zone->sh;
     n = 0;
-    last = NULL;
 
     for (i = 0; i <= sh->nslots; i++) {
 
@@ -695,7 +696,7 @@ ngx_http_academy_zone_rebuild_leases(ngx_http_academy_zone_t *zone)
             message = ngx_queue_data(q, ngx_http_academy_message_t, slot);
 
             if (message->holder == sh->busy) {
-                last = ngx_http_academy_zone_return(zone, message, last);
+                ngx_http_academy_zone_return(zone, message);
                 n++;
             }
         }

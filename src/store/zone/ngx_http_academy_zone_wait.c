@@ -34,9 +34,14 @@
 
 #define NGX_HTTP_ACADEMY_SHARES_OF  8
 
-/* old workers that are looked at in a sweep */
+/* messages of another process, whose pages this one has never seen */
 
-#define NGX_HTTP_ACADEMY_LODGERS  32
+#define NGX_HTTP_ACADEMY_STRANGE  8
+
+/* old workers that are looked at in a sweep, and the sections it may take */
+
+#define NGX_HTTP_ACADEMY_LODGERS           32
+#define NGX_HTTP_ACADEMY_LODGERS_SECTIONS  256
 
 
 /* states of a call */
@@ -64,6 +69,8 @@ static void ngx_http_academy_zone_park(ngx_http_academy_zone_t *zone,
     ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_call_t *call);
 static void ngx_http_academy_zone_unpark(ngx_http_academy_call_t *call);
 static void ngx_http_academy_zone_wake_handler(ngx_event_t *ev);
+static ngx_int_t ngx_http_academy_zone_serve_ready(
+    ngx_http_academy_zone_t *zone, ngx_queue_t *served);
 static ngx_uint_t ngx_http_academy_zone_review(ngx_http_academy_zone_t *zone,
     ngx_http_academy_waiting_t *waiting, ngx_queue_t *served, ngx_uint_t most);
 static ngx_uint_t ngx_http_academy_zone_serve(ngx_http_academy_zone_t *zone,
@@ -77,6 +84,10 @@ static void ngx_http_academy_zone_collect_handler(ngx_event_t *ev);
 static void ngx_http_academy_zone_sweep_handler(ngx_event_t *ev);
 static ngx_uint_t ngx_http_academy_zone_sweep(ngx_http_academy_zone_t *zone);
 static void ngx_http_academy_zone_sweep_lodgers(ngx_http_academy_zone_t *zone);
+static ngx_int_t ngx_http_academy_zone_lodgers(ngx_http_academy_zone_t *zone,
+    ngx_pid_t *pids, ngx_uint_t *n);
+static ngx_http_academy_message_t *ngx_http_academy_zone_lodger_first(
+    ngx_http_academy_zone_t *zone);
 static ngx_uint_t ngx_http_academy_zone_gone(ngx_pid_t pid);
 static ngx_int_t ngx_http_academy_zone_claim(ngx_http_academy_zone_t *zone);
 static void ngx_http_academy_zone_bell_handler(ngx_event_t *ev);
@@ -86,6 +97,8 @@ static ngx_int_t ngx_http_academy_zone_vacate(ngx_http_academy_zone_t *zone,
     ngx_http_academy_slot_t *slot, ngx_pid_t pid);
 static void ngx_http_academy_zone_return_all(ngx_http_academy_zone_t *zone,
     ngx_queue_t *messages, ngx_pid_t pid);
+static ngx_int_t ngx_http_academy_zone_return_some(
+    ngx_http_academy_zone_t *zone, ngx_queue_t *messages, ngx_pid_t pid);
 
 
 ngx_int_t
@@ -561,28 +574,53 @@ ngx_http_academy_zone_wake_handler(ngx_event_t *ev)
 {
     ngx_http_academy_worker_t *worker = ev->data;
 
-    ngx_uint_t                   n, more;
-    ngx_queue_t                  served, *q;
-    ngx_http_academy_zone_t     *zone;
-    ngx_http_academy_waiting_t  *waiting;
-
-    zone = worker->zone;
+    ngx_int_t    rc;
+    ngx_uint_t   turn;
+    ngx_queue_t  served;
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ev->log, 0,
                    "academy wake slot:%ui", (ngx_uint_t) worker->nslot);
 
-    if (worker->slot == NULL) {
-        return;
-    }
-
     ngx_queue_init(&served);
 
-    ngx_http_academy_zone_lock(zone);
+    for (turn = 0; turn < NGX_HTTP_ACADEMY_TURN; turn++) {
+
+        if (worker->slot == NULL) {
+            return;
+        }
+
+        ngx_http_academy_zone_lock(worker->zone);
+        rc = ngx_http_academy_zone_serve_ready(worker->zone, &served);
+        ngx_http_academy_zone_unlock(worker->zone);
+
+        ngx_http_academy_zone_finish(worker->zone, &served);
+
+        if (rc == NGX_OK) {
+            return;
+        }
+    }
+
+    ngx_post_event(ev, &ngx_posted_next_events);
+}
+
+
+/* NGX_AGAIN if there are more than a section may take */
+
+static ngx_int_t
+ngx_http_academy_zone_serve_ready(ngx_http_academy_zone_t *zone,
+    ngx_queue_t *served)
+{
+    ngx_uint_t                   n;
+    ngx_queue_t                 *q;
+    ngx_http_academy_worker_t   *worker;
+    ngx_http_academy_waiting_t  *waiting;
+
+    worker = zone->worker;
 
     for (n = 0; n < NGX_HTTP_ACADEMY_STEP; n++) {
 
         if (ngx_queue_empty(&worker->slot->ready)) {
-            break;
+            return NGX_OK;
         }
 
         /* both mailboxes and callers count for the length of this section */
@@ -593,21 +631,13 @@ ngx_http_academy_zone_wake_handler(ngx_event_t *ev)
         ngx_queue_remove(q);
         waiting->woken = 0;
 
-        n += ngx_http_academy_zone_review(zone, waiting, &served,
+        n += ngx_http_academy_zone_review(zone, waiting, served,
                                           NGX_HTTP_ACADEMY_STEP - n);
-        n += ngx_http_academy_zone_serve(zone, waiting, &served,
+        n += ngx_http_academy_zone_serve(zone, waiting, served,
                                          NGX_HTTP_ACADEMY_STEP - n);
     }
 
-    more = !ngx_queue_empty(&worker->slot->ready);
-
-    ngx_http_academy_zone_unlock(zone);
-
-    if (more) {
-        ngx_post_event(ev, &ngx_posted_next_events);
-    }
-
-    ngx_http_academy_zone_finish(zone, &served);
+    return ngx_queue_empty(&worker->slot->ready) ? NGX_OK : NGX_AGAIN;
 }
 
 
@@ -760,17 +790,23 @@ ngx_http_academy_zone_collect_handler(ngx_event_t *ev)
 {
     ngx_http_academy_worker_t *worker = ev->data;
 
-    ngx_int_t  rc;
+    ngx_int_t   rc;
+    ngx_uint_t  turn;
 
     ngx_log_debug0(NGX_LOG_DEBUG_HTTP, ev->log, 0, "academy collect");
 
-    ngx_http_academy_zone_lock(worker->zone);
-    rc = ngx_http_academy_zone_collect(worker->zone);
-    ngx_http_academy_zone_unlock(worker->zone);
+    for (turn = 0; turn < NGX_HTTP_ACADEMY_TURN; turn++) {
 
-    if (rc == NGX_AGAIN) {
-        ngx_post_event(ev, &ngx_posted_next_events);
+        ngx_http_academy_zone_lock(worker->zone);
+        rc = ngx_http_academy_zone_collect(worker->zone);
+        ngx_http_academy_zone_unlock(worker->zone);
+
+        if (rc == NGX_OK) {
+            return;
+        }
     }
+
+    ngx_post_event(ev, &ngx_posted_next_events);
 }
 
 
@@ -852,10 +888,10 @@ ngx_http_academy_zone_sweep(ngx_http_academy_zone_t *zone)
 static void
 ngx_http_academy_zone_sweep_lodgers(ngx_http_academy_zone_t *zone)
 {
-    ngx_pid_t                    pids[NGX_HTTP_ACADEMY_LODGERS];
-    ngx_uint_t                   i, n;
-    ngx_queue_t                 *lodgers, *q;
-    ngx_http_academy_message_t  *message;
+    ngx_pid_t     pids[NGX_HTTP_ACADEMY_LODGERS];
+    ngx_int_t     rc;
+    ngx_uint_t    i, n, sections;
+    ngx_queue_t  *lodgers;
 
     lodgers = &zone->sh->lodgers;
 
@@ -864,29 +900,89 @@ ngx_http_academy_zone_sweep_lodgers(ngx_http_academy_zone_t *zone)
     }
 
     n = 0;
+    sections = 0;
 
-    ngx_http_academy_zone_lock(zone);
+    do {
+        ngx_http_academy_zone_lock(zone);
+        rc = ngx_http_academy_zone_lodgers(zone, pids, &n);
+        ngx_http_academy_zone_unlock(zone);
 
-    for (q = ngx_queue_head(lodgers);
-         q != ngx_queue_sentinel(lodgers) && n < NGX_HTTP_ACADEMY_LODGERS;
-         q = ngx_queue_next(q))
-    {
-        message = ngx_queue_data(q, ngx_http_academy_message_t, slot);
-
-        for (i = 0; i < n && pids[i] != message->holder; i++) { /* void */ }
-
-        if (i == n) {
-            pids[n++] = message->holder;
-        }
-    }
-
-    ngx_http_academy_zone_unlock(zone);
+    } while (rc == NGX_AGAIN
+             && ++sections < NGX_HTTP_ACADEMY_LODGERS_SECTIONS);
 
     for (i = 0; i < n; i++) {
         if (ngx_http_academy_zone_gone(pids[i])) {
             ngx_http_academy_zone_return_all(zone, lodgers, pids[i]);
         }
     }
+}
+
+
+/*
+ * Who they are: some are looked at, and the others from there on next time.
+ * Returns NGX_AGAIN if there are more.
+ */
+
+static ngx_int_t
+ngx_http_academy_zone_lodgers(ngx_http_academy_zone_t *zone, ngx_pid_t *pids,
+    ngx_uint_t *n)
+{
+    ngx_uint_t                   i, step;
+    ngx_http_academy_message_t  *message;
+
+    message = ngx_http_academy_zone_lodger_first(zone);
+
+    for (step = 0; message && step < NGX_HTTP_ACADEMY_STRANGE; step++) {
+
+        for (i = 0; i < *n && pids[i] != message->holder; i++) { /* void */ }
+
+        if (i == NGX_HTTP_ACADEMY_LODGERS) {
+            return NGX_OK;
+        }
+
+        if (i == *n) {
+            pids[(*n)++] = message->holder;
+        }
+
+        ngx_http_academy_zone_lodger_leave(zone);
+
+        message = zone->sh->lodger;
+    }
+
+    return message ? NGX_AGAIN : NGX_OK;
+}
+
+
+static ngx_http_academy_message_t *
+ngx_http_academy_zone_lodger_first(ngx_http_academy_zone_t *zone)
+{
+    ngx_queue_t                 *lodgers;
+    ngx_http_academy_zone_sh_t  *sh;
+
+    sh = zone->sh;
+    lodgers = &sh->lodgers;
+
+    if (sh->lodger == NULL && !ngx_queue_empty(lodgers)) {
+        sh->lodger = ngx_queue_data(ngx_queue_head(lodgers),
+                                    ngx_http_academy_message_t, slot);
+    }
+
+    return sh->lodger;
+}
+
+
+void
+ngx_http_academy_zone_lodger_leave(ngx_http_academy_zone_t *zone)
+{
+    ngx_queue_t                 *q;
+    ngx_http_academy_zone_sh_t  *sh;
+
+    sh = zone->sh;
+    q = ngx_queue_next(&sh->lodger->slot);
+
+    sh->lodger = (q == ngx_queue_sentinel(&sh->lodgers))
+                 ? NULL
+                 : ngx_queue_data(q, ngx_http_academy_message_t, slot);
 }
 
 
@@ -941,6 +1037,8 @@ ngx_http_academy_zone_init_worker(ngx_http_academy_exchange_t *exchange,
     worker->expire.log = cycle->log;
 
     zone->worker = worker;
+
+    ngx_http_academy_zone_touch_tables(zone);
 
     rc = ngx_http_academy_zone_claim(zone);
 
@@ -1116,41 +1214,76 @@ static void
 ngx_http_academy_zone_return_all(ngx_http_academy_zone_t *zone,
     ngx_queue_t *messages, ngx_pid_t pid)
 {
-    ngx_uint_t                   n;
-    ngx_queue_t                 *q, *next;
-    ngx_http_academy_message_t  *message, *last;
+    ngx_int_t                    rc;
+    ngx_http_academy_zone_sh_t  *sh;
 
-    do {
-        n = 0;
-        last = NULL;
+    sh = zone->sh;
+
+    if (messages == &sh->lodgers) {
+
+        /* whoever else goes through them goes on where this one ends */
 
         ngx_http_academy_zone_lock(zone);
+        sh->lodger = NULL;
+        ngx_http_academy_zone_unlock(zone);
+    }
 
-        for (q = ngx_queue_head(messages);
-             q != ngx_queue_sentinel(messages) && n < NGX_HTTP_ACADEMY_STEP;
-             q = next)
-        {
-            next = ngx_queue_next(q);
-            message = ngx_queue_data(q, ngx_http_academy_message_t, slot);
-
-            if (message->holder == pid) {
-
-                if (message->response && message->written
-                    && !message->settled)
-                {
-                    message->settled = 1;
-                    ngx_http_academy_count(&zone->exchange,
-                                           NGX_HTTP_ACADEMY_N_DELIVERED);
-                }
-
-                last = ngx_http_academy_zone_return(zone, message, last);
-                n++;
-            }
-        }
-
+    do {
+        ngx_http_academy_zone_lock(zone);
+        rc = ngx_http_academy_zone_return_some(zone, messages, pid);
         ngx_http_academy_zone_unlock(zone);
 
-    } while (n == NGX_HTTP_ACADEMY_STEP);
+    } while (rc == NGX_AGAIN);
+}
+
+
+/*
+ * In a slot's list all are of one process, and so the first ones are; among
+ * the lodgers each is looked at.
+ */
+
+static ngx_int_t
+ngx_http_academy_zone_return_some(ngx_http_academy_zone_t *zone,
+    ngx_queue_t *messages, ngx_pid_t pid)
+{
+    ngx_uint_t                   step, lodgers;
+    ngx_http_academy_message_t  *message;
+
+    lodgers = (messages == &zone->sh->lodgers);
+
+    for (step = 0; step < NGX_HTTP_ACADEMY_STRANGE; step++) {
+
+        if (ngx_queue_empty(messages)) {
+            return NGX_OK;
+        }
+
+        message = lodgers ? ngx_http_academy_zone_lodger_first(zone)
+                          : ngx_queue_data(ngx_queue_head(messages),
+                                           ngx_http_academy_message_t, slot);
+
+        if (message->holder == pid) {
+
+            if (message->response && message->written && !message->settled) {
+                message->settled = 1;
+                ngx_http_academy_count(&zone->exchange,
+                                       NGX_HTTP_ACADEMY_N_DELIVERED);
+            }
+
+            ngx_http_academy_zone_return(zone, message);
+
+        } else if (lodgers) {
+            ngx_http_academy_zone_lodger_leave(zone);
+
+        } else {
+            return NGX_OK;
+        }
+
+        if (lodgers && zone->sh->lodger == NULL) {
+            return NGX_OK;
+        }
+    }
+
+    return NGX_AGAIN;
 }
 
 
