@@ -45,6 +45,8 @@ __DATA__
 ['GET /status?view=mailboxes&after=12'  => 400, qr/after must be/],
 ['GET /status?view=events&interval=0'   => 400, qr/interval must be/],
 ['GET /status?view=history'    => 200, qr/"samples":\[\]/],
+[{request => 'GET /status', headers => 'Accept: application/json, text/plain, */*'} => 200, qr/\A\{/],
+[{request => 'GET /status', headers => 'Accept: text/plain;version=0.0.4;q=0.5,*/*;q=0.1'} => 200, qr/\A# HELP/],
 
 
 === TEST 3: in a prefix location, an "if", and another exchange's
@@ -146,3 +148,22 @@ GET /status?format=html
 --- more_headers
 If-None-Match: "00000000000000000000000000000000"
 --- response_body_like: doctype
+
+
+=== TEST 12: who looks has no route, whatever the location is called
+--- config
+location /x/ { academy_exchange x; }
+location = /message { academy_status x; add_header X-Said "[$academy_route]"; }
+--- calls eval
+['GET /message' => 200, qr/./, qr/^X-Said: \[\]\r$/m],
+
+
+=== TEST 13: rather no metrics than half of them
+--- http_config eval
+'academy_zone zone=' . 'x' x 1100 . ':2m;'
+--- config eval
+'location /x/ { academy_exchange ' . 'x' x 1100 . '; }'
+. ' location = /status { academy_status ' . 'x' x 1100 . '; }'
+--- calls eval
+['GET /status'                   => 200, qr/\}\n\z/],
+['GET /status?format=prometheus' => 500],

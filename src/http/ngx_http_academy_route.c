@@ -209,7 +209,7 @@ ngx_http_academy_route(ngx_http_request_t *r)
 
     alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
 
-    if (alcf->exchange == NULL) {
+    if (alcf->exchange == NULL || alcf->status) {
         return NULL;
     }
 

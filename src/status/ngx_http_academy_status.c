@@ -300,7 +300,9 @@ ngx_http_academy_status_format(ngx_http_request_t *r, ngx_uint_t *format)
     {
         *format = NGX_HTTP_ACADEMY_OPENMETRICS;
 
-    } else if (ngx_http_academy_status_accepts(r, "text/plain")) {
+    } else if (ngx_http_academy_status_accepts(r, "text/plain")
+               && !ngx_http_academy_status_accepts(r, "application/json"))
+    {
         *format = NGX_HTTP_ACADEMY_PROMETHEUS;
 
     } else {

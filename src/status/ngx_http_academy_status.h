@@ -42,7 +42,7 @@
 #define NGX_HTTP_ACADEMY_VERSION  "1.0.0"
 
 
-/* what is printed, in pieces; a print may have up to so many bytes */
+/* what is printed, in pieces; a print has less than so many bytes */
 
 #define NGX_HTTP_ACADEMY_PRINT    1024
 
@@ -120,7 +120,7 @@ void ngx_http_academy_text_begin(ngx_http_academy_text_t *text,
     ngx_pool_t *pool);
 void ngx_http_academy_print(ngx_http_academy_text_t *text, char *format, ...);
 
-/* as a JSON text: in quotes, with what may harm a page escaped as well */
+/* as a JSON text, in quotes */
 void ngx_http_academy_print_string(ngx_http_academy_text_t *text, u_char *data,
     size_t len);
 

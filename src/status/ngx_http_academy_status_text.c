@@ -84,6 +84,13 @@ ngx_http_academy_print(ngx_http_academy_text_t *text, char *format, ...)
     last = ngx_vslprintf(p, p + NGX_HTTP_ACADEMY_PRINT, format, args);
     va_end(args);
 
+    /* a configuration may have longer names than anybody reads */
+
+    if (last == p + NGX_HTTP_ACADEMY_PRINT) {
+        text->failed = 1;
+        return;
+    }
+
     text->total += last - p;
     text->buf->last = last;
 }
