@@ -7,7 +7,6 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include <jansson.h>
 #include "ngx_http_academy_status.h"
 
 
@@ -51,9 +50,6 @@ static ngx_int_t ngx_http_academy_status_print_mailbox(
     ngx_http_academy_status_t *status);
 static void ngx_http_academy_status_print_message(
     ngx_http_academy_text_t *text, ngx_http_academy_inspected_t *message);
-static json_t *ngx_http_academy_status_header(u_char *p, size_t len);
-static void ngx_http_academy_status_print_member(ngx_http_academy_text_t *text,
-    char *name, json_t *value);
 static ngx_int_t ngx_http_academy_status_terminate(
     ngx_http_academy_status_t *status, ngx_http_academy_id_t *id);
 static ngx_uint_t ngx_http_academy_status_own_site(ngx_http_request_t *r);
@@ -517,117 +513,52 @@ static void
 ngx_http_academy_status_print_message(ngx_http_academy_text_t *text,
     ngx_http_academy_inspected_t *message)
 {
-    json_t  *header;
-
-    header = ngx_http_academy_status_header(message->text, message->len);
+    u_char                       id[NGX_HTTP_ACADEMY_UUID_LEN];
+    ngx_http_academy_envelope_t  env;
 
     ngx_http_academy_print(text, "{\"seq\":%uL,\"size\":%uL,\"age\":",
                            message->seq, message->size);
     ngx_http_academy_print_time(text, message->age);
     ngx_http_academy_print(text, ",\"deliveries\":%ui", message->leases);
 
-    ngx_http_academy_status_print_member(text, "tag",
-                                         json_object_get(header, "tag"));
-    ngx_http_academy_status_print_member(text, "kind",
-                                         json_object_get(header, "kind"));
-    ngx_http_academy_status_print_member(text, "label",
-                                         json_object_get(header, "label"));
-    ngx_http_academy_status_print_member(text, "from",
-                                         json_object_get(header, "src"));
+    if (ngx_http_academy_scan_header(message->text, message->len, &env)
+        != NGX_OK)
+    {
+        ngx_http_academy_print(text, ",\"tag\":null,\"kind\":null,"
+                               "\"label\":null,\"from\":null}");
+        return;
+    }
 
-    ngx_http_academy_print(text, "}");
+    (void) ngx_http_academy_uuid_print(id, env.tag);
 
-    json_decref(header);
-}
+    ngx_http_academy_print(text, ",\"tag\":\"%*s\",\"kind\":\"%s\","
+                           "\"label\":", sizeof(id), id,
+                           env.request ? "request" : "response");
 
-
-static void
-ngx_http_academy_status_print_member(ngx_http_academy_text_t *text, char *name,
-    json_t *value)
-{
-    char    *dumped;
-    size_t   len;
-
-    dumped = value ? json_dumps(value, JSON_ENCODE_ANY|JSON_COMPACT) : NULL;
-    len = dumped ? ngx_strlen(dumped) : 0;
-
-    ngx_http_academy_print(text, ",\"%s\":", name);
-
-    if (dumped) {
-        ngx_http_academy_print_json(text, (u_char *) dumped, len);
-        free(dumped);
+    if (env.labeled) {
+        (void) ngx_http_academy_uuid_print(id, env.label);
+        ngx_http_academy_print(text, "\"%*s\"", sizeof(id), id);
 
     } else {
         ngx_http_academy_print(text, "null");
     }
-}
 
+    (void) ngx_http_academy_uuid_print(id, env.src.id.uid);
 
-/*
- * The header of a message, of which only the beginning is there: it has been
- * checked to be JSON, so brackets and quotes say where its members are.  NULL:
- * the header is not in this part.
- */
+    ngx_http_academy_print(text, ",\"from\":{\"uid\":\"%*s\",\"role\":\"%s\","
+                           "\"name\":", sizeof(id), id,
+                           env.src.id.role == NGX_HTTP_ACADEMY_USER ? "user"
+                                                                    : "agent");
 
-static json_t *
-ngx_http_academy_status_header(u_char *p, size_t len)
-{
-    u_char       *last, *start;
-    ngx_uint_t    depth;
-    json_error_t  error;
+    if (env.src.name.len) {
+        ngx_http_academy_print_json(text, env.src.name.data,
+                                    env.src.name.len);
 
-    last = p + len;
-    depth = 0;
-
-    while (p < last) {
-
-        if (*p == '"') {
-            start = ++p;
-
-            while (p < last && *p != '"') {
-                p += (*p == '\\') ? 2 : 1;
-            }
-
-            if (p >= last) {
-                return NULL;
-            }
-
-            p++;
-
-            if (depth != 1 || p - start != sizeof("header\"") - 1
-                || ngx_strncmp(start, "header\"", sizeof("header\"") - 1) != 0)
-            {
-                continue;
-            }
-
-            while (p < last && *p == ' ') {
-                p++;
-            }
-
-            /* or it is a value */
-
-            if (p < last && *p == ':') {
-                p++;
-
-                return json_loadb((char *) p, last - p,
-                                  JSON_DISABLE_EOF_CHECK|JSON_ALLOW_NUL
-                                  |JSON_DECODE_INT_AS_REAL, &error);
-            }
-
-            continue;
-        }
-
-        if (*p == '{' || *p == '[') {
-            depth++;
-
-        } else if (*p == '}' || *p == ']') {
-            depth--;
-        }
-
-        p++;
+    } else {
+        ngx_http_academy_print(text, "null");
     }
 
-    return NULL;
+    ngx_http_academy_print(text, "}}");
 }
 
 
@@ -668,10 +599,6 @@ ngx_http_academy_status_terminate(ngx_http_academy_status_t *status,
     ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
     ctx->call.id = *id;
 
-    ngx_log_error(NGX_LOG_NOTICE, r->connection->log, 0,
-                  "mailbox is terminated from the status location by \"%V\"",
-                  &ctx->caller.id);
-
     status->answer = ngx_http_academy_status_terminated;
 
     return ngx_http_academy_status_call(status,
@@ -691,12 +618,13 @@ ngx_http_academy_status_own_site(ngx_http_request_t *r)
         return 0;
     }
 
+    /* a browser's word, which holds behind a proxy with another name, too */
+
     value = ngx_http_academy_status_request_header(r, "Sec-Fetch-Site");
 
-    if (value && !ngx_http_academy_status_is(value, "same-origin")
-        && !ngx_http_academy_status_is(value, "none"))
-    {
-        return 0;
+    if (value) {
+        return ngx_http_academy_status_is(value, "same-origin")
+               || ngx_http_academy_status_is(value, "none");
     }
 
     value = ngx_http_academy_status_request_header(r, "Origin");
@@ -759,6 +687,7 @@ ngx_http_academy_status_request_header(ngx_http_request_t *r, char *name)
 static ngx_int_t
 ngx_http_academy_status_terminated(ngx_http_academy_status_t *status)
 {
+    u_char                    id[NGX_HTTP_ACADEMY_UUID_LEN];
     ngx_http_academy_ctx_t   *ctx;
     ngx_http_academy_text_t   text;
 
@@ -768,6 +697,12 @@ ngx_http_academy_status_terminated(ngx_http_academy_status_t *status)
         return ngx_http_academy_answer_result(status->request,
                                               ctx->call.result);
     }
+
+    (void) ngx_http_academy_uuid_print(id, ctx->call.id.uid);
+
+    ngx_log_error(NGX_LOG_NOTICE, status->request->connection->log, 0,
+                  "mailbox %*s was terminated from a status location by "
+                  "\"%V\"", sizeof(id), id, &ctx->caller.id);
 
     ngx_http_academy_text_begin(&text, status->request->pool);
     ngx_http_academy_print(&text, "{\"terminated\":true}\n");
