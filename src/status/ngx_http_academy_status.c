@@ -500,11 +500,6 @@ ngx_http_academy_status_cleanup(void *data)
                                       ngx_http_academy_module);
         status->exchange->store->cancel(&ctx->call);
     }
-
-    if (status->pool) {
-        ngx_destroy_pool(status->pool);
-        status->pool = NULL;
-    }
 }
 
 

@@ -81,6 +81,7 @@ struct ngx_http_academy_status_s {
     /* of an event stream */
     ngx_event_t                    event;
     ngx_pool_t                    *pool;       /* of what is being sent */
+    ngx_buf_t                      flush;      /* behind it */
     ngx_msec_t                     interval;
     ngx_msec_t                     deadline;
     ngx_uint_t                     stalled;    /* ticks */

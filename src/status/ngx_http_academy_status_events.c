@@ -15,8 +15,10 @@
  *
  * What is sent stands in a pool of its own, which goes when all of it is
  * written: a viewer that reads slowly gets fewer pictures, and none is piled
- * up for it.  The timer is not cancelable, so that a worker that exits runs it
- * once more and ends the stream in order.
+ * up for it.  Otherwise it goes with the request's pool and not before, as
+ * HTTP/2 still writes what is in its queue when the request has ended.  The
+ * timer is not cancelable, so that a worker that exits runs it once more and
+ * ends the stream in order.
  */
 
 
@@ -32,7 +34,10 @@ static ngx_int_t ngx_http_academy_events_tick(
 static void ngx_http_academy_events_done(ngx_http_academy_call_t *call);
 static ngx_int_t ngx_http_academy_events_write(
     ngx_http_academy_status_t *status);
+static ngx_int_t ngx_http_academy_events_forget(
+    ngx_http_academy_status_t *status);
 static void ngx_http_academy_events_writer(ngx_http_request_t *r);
+static void ngx_http_academy_events_cleanup(void *data);
 static void ngx_http_academy_events_end(ngx_http_academy_status_t *status,
     ngx_int_t rc);
 
@@ -83,6 +88,7 @@ ngx_http_academy_events_begin(ngx_http_academy_status_t *status)
 {
     ngx_int_t            rc;
     ngx_table_elt_t     *h;
+    ngx_pool_cleanup_t  *cln;
     ngx_http_request_t  *r;
 
     static ngx_str_t  no_store = ngx_string("no-store");
@@ -91,13 +97,17 @@ ngx_http_academy_events_begin(ngx_http_academy_status_t *status)
     r = status->request;
 
     h = ngx_pcalloc(r->pool, sizeof(ngx_table_elt_t));
+    cln = ngx_pool_cleanup_add(r->pool, 0);
 
-    if (h == NULL
+    if (h == NULL || cln == NULL
         || ngx_http_academy_header(r, "Cache-Control", &no_store) != NGX_OK
         || ngx_http_academy_header(r, "X-Accel-Buffering", &no) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+
+    cln->handler = ngx_http_academy_events_cleanup;
+    cln->data = status;
 
     /* nobody is to hold events back to compress them */
 
@@ -250,8 +260,8 @@ ngx_http_academy_events_write(ngx_http_academy_status_t *status)
 
     r = status->request;
 
-    if (status->pool) {
-        ngx_destroy_pool(status->pool);
+    if (status->pool && ngx_http_academy_events_forget(status) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     status->pool = ngx_create_pool(4096, r->connection->log);
@@ -280,6 +290,29 @@ ngx_http_academy_events_write(ngx_http_academy_status_t *status)
     if (r->buffered || r->connection->buffered) {
         return ngx_handle_write_event(r->connection->write, 0);
     }
+
+    return NGX_OK;
+}
+
+
+/* filters look once more at what they have passed on before */
+
+static ngx_int_t
+ngx_http_academy_events_forget(ngx_http_academy_status_t *status)
+{
+    ngx_chain_t  out;
+
+    ngx_memzero(&status->flush, sizeof(ngx_buf_t));
+
+    status->flush.flush = 1;
+    out.buf = &status->flush;
+    out.next = NULL;
+
+    if (ngx_http_output_filter(status->request, &out) == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_academy_events_cleanup(status);
 
     return NGX_OK;
 }
@@ -321,4 +354,16 @@ ngx_http_academy_events_end(ngx_http_academy_status_t *status, ngx_int_t rc)
     }
 
     ngx_http_finalize_request(r, rc);
+}
+
+
+static void
+ngx_http_academy_events_cleanup(void *data)
+{
+    ngx_http_academy_status_t *status = data;
+
+    if (status->pool) {
+        ngx_destroy_pool(status->pool);
+        status->pool = NULL;
+    }
 }
