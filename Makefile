@@ -666,7 +666,7 @@ soak: $(LONG_DEPS)
 	ACADEMY_SOAK=$(or $(SECONDS),3600) \
 		nice build/venv/bin/python t/soak/soak.py
 
-.PHONY: fuzz bench growth status-rate status-cost
+.PHONY: fuzz bench growth figures status-rate status-cost
 fuzz: build/.deps-fuzz
 	@$(MAKE) --no-print-directory -C t/fuzz fuzz
 
@@ -677,6 +677,9 @@ bench: build/.deps-bench
 growth: build/.deps-test
 	@$(MAKE) --no-print-directory $(SO) build/venv/.done
 	$(MAKE) --no-print-directory -C t/bench growth
+
+figures:
+	@$(PYTHON) t/bench/figures.py
 
 # What looking costs, and what counting does: against a module without, such
 # as one that an older commit was built to.
@@ -732,6 +735,7 @@ make bench        rates and latencies, beside nginx alone, the Python server,
                   nchan, NATS and Redis: build/bench.md, build/bench.svg
 make growth       both against mailboxes, listeners, sizes, queues, workers:
                   build/growth.md, build/growth.svg
+make figures      what both have found goes into README.md and doc/
 make profile      instructions and system calls of an operation, by room of
                   the code: build/profile.md
 make budget       records the instructions: more is a failure of make test

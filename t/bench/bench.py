@@ -80,9 +80,13 @@ def main() -> int:
     about = report.about(args.reference)
 
     for part in args.only or PARTS:
-        print(f'{part}:', flush=True)
+        print(f'{part}, after {time.monotonic() - began:.0f} s:', flush=True)
         try:
             PARTS[part](bench)
+        except SystemExit as e:
+            # what there is by now is written all the same
+            bench.count(part, str(e), 0, 1)
+            break
         except Exception as e:  # noqa: BLE001
             # one part that breaks is a target missed, not the end of the rest
             traceback.print_exc()

@@ -283,7 +283,9 @@ def curve_workers(growth: Growth) -> None:
                     *growth.window(),
                 ),
             )
-            growth.flat(curve)
+            # more than the cores bring nothing, and are to take little
+            cores = curve.points[servers.WORKERS - 1]
+            curve.ratio = cores.mid('rate') / curve.points[-1].mid('rate')
         for server in made.values():
             quiet(server)
 

@@ -31,8 +31,10 @@ def write(
         f'{seconds:.0f} seconds in all. 16 connections, 2 workers unless said '
         'otherwise, the load generator on the same cores. The last column is '
         "the worker's CPU time for an operation at the end of the curve, "
-        'over that at its start; of sizes, that of a byte, over that of one '
-        'in the message before the last.',
+        'over that at its start; of listeners, over that of 100, since '
+        'fewer of them keep fewer connections busy; of bytes, that of one '
+        'more byte, over that of one in the message before the last; of '
+        'workers, the rate of as many as there are cores, over that of 4.',
         '',
         report.table(['', ''], [list(pair) for pair in about], left=2),
         '',
@@ -140,10 +142,11 @@ def panel(curve) -> str:
     across = Scale(values[0], values[-1], WIDE, log=values[-1] > 4)
     rates = [point.mid('rate') for point in curve.points]
     times = [point.mid(key) for point in curve.points for key in ('p99', 'cpu')]
-    rate = Scale(min(rates) / 2 if linear else 0, max(rates) * 1.1, HIGH, linear)
+    least = min(rates) / 2 if linear else 0
+    rate = Scale(least, max(rates) * 1.1, HIGH, linear)
     time = Scale(min(times) / 2, max(times) * 1.5, HIGH, True)
 
-    parts = [text(0, 18, f'{curve.name}, {curve.axis}', 14, 600)]
+    parts = [text(0, 18, f'{curve.name} against {curve.axis}', 14, 600)]
     parts += [
         text(LEFT, 36, 'a second', fill=RATE),
         text(LEFT + WIDE, 36, 'p99, µs', anchor='end', fill=P99),
@@ -156,6 +159,7 @@ def panel(curve) -> str:
             text(LEFT + across(value), TOP + HIGH + 16, short(value),
                  anchor='middle'),
         )
+    ends: tuple[list, list] = [], []
     for key, scale, colour in (
         ('rate', rate, RATE),
         ('p99', time, P99),
@@ -174,10 +178,14 @@ def panel(curve) -> str:
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>'
             for x, y in places
         ]
-        first, last = curve.points[0].mid(key), curve.points[-1].mid(key)
-        parts += [
-            text(LEFT - 8, places[0][1] + 4, short(first), anchor='end',
-                 fill=colour),
-            text(LEFT + WIDE + 8, places[-1][1] + 4, short(last), fill=colour),
-        ]
+        for at, i in ((ends[0], 0), (ends[1], -1)):
+            at.append((places[i][1], short(curve.points[i].mid(key)), colour))
+    for x, anchor, end in (
+        (LEFT - 8, 'end', ends[0]),
+        (LEFT + WIDE + 8, 'start', ends[1]),
+    ):
+        above = 0.0
+        for y, words, colour in sorted(end):
+            above = max(y + 4, above + 12)
+            parts.append(text(x, above, words, anchor=anchor, fill=colour))
     return ''.join(parts)

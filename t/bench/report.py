@@ -18,6 +18,9 @@ OURS = servers.Module.name
 PLAIN = servers.Nginx.name
 THEIRS = servers.Reference.name
 
+# parts of the bench that are about others as much as about this module
+COMPARED = 'put+get', 'actions', '500 KB that wait'
+
 # what was measured, by name and by server, once for each round
 Rates = dict[str, dict[str, list[dict]]]
 Large = dict[str, dict[str, list[float]]]
@@ -96,6 +99,11 @@ def first_line(*command: str) -> str:
     return done.stdout.strip().split('\n')[0] if done.returncode == 0 else ''
 
 
+def version(*command: str) -> str:
+    found = re.search(r'\d+\.\d+\.\d+', first_line(*command))
+    return found[0] if found else 'missing'
+
+
 def about(python: str) -> list[tuple[str, str]]:
     """Date, machine, command and versions."""
     with open('/proc/cpuinfo') as f:
@@ -132,6 +140,13 @@ def about(python: str) -> list[tuple[str, str]]:
             + f', {servers.WORKERS} workers',
         ),
         ('reference', packages or 'missing'),
+        (
+            'nchan',
+            version('dpkg-query', '-W', '-f', '${Version}',
+                    'libnginx-mod-nchan'),
+        ),
+        ('NATS', version(f'{servers.BUILD}/bench-nats-server', '-v')),
+        ('Redis', version('redis-server', '--version')),
     ]
 
 
@@ -224,6 +239,16 @@ def large(results: Large) -> str:
     return table(['500 KB of', f'{OURS}, ms', 'range', f'{THEIRS}, ms'], lines)
 
 
+def comparison(rows: list[Row]) -> list[str]:
+    """Those targets that name somebody else."""
+    found = [
+        row
+        for row in rows
+        if row.target is not None and row.part.startswith(COMPARED)
+    ]
+    return ['## Comparison', '', targets(found), ''] if found else []
+
+
 def write(
     bench,
     header: list[tuple[str, str]],
@@ -240,6 +265,7 @@ def write(
         '',
         table(['', ''], [list(pair) for pair in header], left=2),
         '',
+        *comparison(bench.rows),
         '## Targets',
         '',
         targets(bench.rows),
