@@ -180,3 +180,57 @@ map { ([::with('old', ::create(1)) => 403, $::expired, $::invalid],
 (map { ([::with($_, ::status(1)) => 200, ::json('{"status":"ACTIVE"}')]) x 2 }
     @::algorithms),
 map { [::with($_, ::status(1)) => 403, $::expired, $::invalid] } 'old', 'forged'
+
+
+=== TEST 7: the page of a status location, which asks for a token, needs none
+--- config eval
+$::config . <<'END'
+    location = /status {
+        academy_status x;
+        academy_auth jwt;
+        academy_jwt_key_file $TEST_NGINX_SERVER_ROOT/html/keys;
+        academy_jwt_algorithms EdDSA;
+    }
+    location = /off {
+        academy_status x;
+        academy_auth variables;
+        academy_client_id $http_x_client;
+    }
+    location = /satisfied {
+        academy_status x;
+        academy_auth jwt;
+        academy_jwt_key_file $TEST_NGINX_SERVER_ROOT/html/keys;
+        satisfy any;
+        allow all;
+    }
+    location = /denied {
+        academy_status x;
+        academy_auth jwt;
+        academy_jwt_key_file $TEST_NGINX_SERVER_ROOT/html/keys;
+        deny all;
+    }
+END
+--- user_files eval: $::keys
+--- calls eval
+my $page = qr/\A<!doctype html>/;
+my $browser = 'Accept: text/html,*/*';
+['GET /status?format=html'              => 200, $page],
+[{ request => 'GET /status', headers => $browser } => 200, $page],
+['HEAD /status?format=html'             => 200, qr/\A\z/],
+['GET /satisfied?format=html'           => 200, $page],
+['GET /denied?format=html'              => 403, qr/403 Forbidden/, qr/^Content-Type: text\/html/m],
+['GET /off?format=html'                 => 401],
+['POST /status?format=html'             => 401],
+['GET /status'                          => 401],
+['GET /satisfied'                       => 401],
+(map { ["GET /status?$_" => 401] } qw(format=json format=prometheus
+    format=openmetrics format=health format=x format= view=history
+    view=mailboxes view=events view=mailbox view= view=html
+    view=history&format=html format=json&format=html)),
+[{ request => 'GET /status?view=history', headers => $browser } => 401],
+[::with('old', 'GET /status?format=html')   => 403, $::expired],
+[{ request => 'GET /status?format=html', headers => 'Authorization: Basic YTpi' } => 401, undef, qr/invalid_request/],
+[::with('EdDSA', 'GET /status?format=html') => 200, $page],
+[::with('EdDSA', 'GET /status') => 200, qr/"viewer":\{"id":"ann"/],
+[{ request => 'GET /', headers => $browser } => 401],
+['GET /?format=html' => 401]

@@ -62,7 +62,7 @@ ngx_http_academy_access_handler(ngx_http_request_t *r)
     alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
 
     if (alcf->exchange == NULL || alcf->auth.mode == NGX_HTTP_ACADEMY_AUTH_OFF
-        || r != r->main)
+        || r != r->main || ngx_http_academy_status_asks(r))
     {
         return NGX_DECLINED;
     }
@@ -90,7 +90,7 @@ ngx_http_academy_precontent_handler(ngx_http_request_t *r)
     alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
 
     if (alcf->exchange == NULL || alcf->auth.mode < NGX_HTTP_ACADEMY_AUTH_JWT
-        || r != r->main)
+        || r != r->main || ngx_http_academy_status_asks(r))
     {
         return NGX_DECLINED;
     }

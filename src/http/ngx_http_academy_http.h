@@ -157,5 +157,8 @@ ngx_msec_t ngx_http_academy_token_left(time_t expires);
 
 ngx_int_t ngx_http_academy_status_handler(ngx_http_request_t *r);
 
+/* whether it is for the page alone, by who has no token yet to show */
+ngx_uint_t ngx_http_academy_status_asks(ngx_http_request_t *r);
+
 
 #endif /* _NGX_HTTP_ACADEMY_HTTP_H_INCLUDED_ */

@@ -84,11 +84,11 @@ ngx_http_academy_status_handler(ngx_http_request_t *r)
 
     rc = ngx_http_academy_identify(r, ctx);
 
-    if (rc == NGX_DECLINED) {
+    if (rc == NGX_DECLINED && !ngx_http_academy_status_asks(r)) {
         return ngx_http_academy_unauthorized(r);
     }
 
-    if (rc != NGX_OK) {
+    if (rc != NGX_OK && rc != NGX_DECLINED) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -110,6 +110,29 @@ ngx_http_academy_status_handler(ngx_http_request_t *r)
     }
 
     return ngx_http_academy_status_view(status, &view);
+}
+
+
+/*
+ * The page has nothing in it that is not for everybody.  A browser cannot show
+ * a token before it has the page, which asks for one.
+ */
+
+ngx_uint_t
+ngx_http_academy_status_asks(ngx_http_request_t *r)
+{
+    ngx_str_t                     view;
+    ngx_uint_t                    format;
+    ngx_http_academy_loc_conf_t  *alcf;
+
+    alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
+
+    return alcf->status && alcf->auth.mode >= NGX_HTTP_ACADEMY_AUTH_JWT
+           && (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))
+           && r->headers_in.authorization == NULL
+           && ngx_http_academy_status_arg(r, "view", &view) == NGX_DECLINED
+           && ngx_http_academy_status_format(r, &format) == NGX_OK
+           && format == NGX_HTTP_ACADEMY_HTML;
 }
 
 

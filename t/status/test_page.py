@@ -11,9 +11,10 @@ import time
 import uuid
 
 import pytest
+import tokens
 from academy_nginx import ASAN, MODULE, run, wait_until
 from academy_redis import STORE, RedisServer
-from browser import looking, text, until
+from browser import browser, looking, text, until
 from demo import Demo, named
 from exchange import IDENTITY, Client, Named
 from look import STATUS, fetch
@@ -651,3 +652,39 @@ def test_redis(nginx):
             client.close()
 
         run(test())
+
+
+def test_token(nginx, tmp_path):
+    """Where one is needed the page asks for it, and then shows the figures."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "keys").write_text(tokens.jwks(tokens.jwk("ES256")))
+    auth = f"academy_auth jwt; academy_jwt_key_file {tmp_path}/keys;"
+    server = nginx(location=auth, server=f"""
+        location = /status {{ academy_status exchange; {auth} }}""")
+    box = named("Ann's")
+    answer = tokens.bearer(server.port, tokens.token(), method="POST",
+                           path="/mailbox", body={"mailbox": box})
+    assert answer.status == 200, answer
+
+    async def test():
+        async with browser() as started:
+            page = await started.new_page()
+            await page.goto(f"http://127.0.0.1:{server.port}/status")
+            await until(page, "#verdict", "You may not see this exchange")
+            assert "not know who you are" in await text(page, "#summary")
+            for wrong, said in ((tokens.token(payload=tokens.claims(exp=1)),
+                                 "expired"), ("a,b", "who you are")):
+                await page.fill("#token", wrong)
+                await page.keyboard.press("Enter")
+                await page.wait_for_selector(f"#summary:has-text('{said}')")
+            await page.fill("#token", tokens.token())
+            await page.keyboard.press("Enter")
+            await until(page, "#verdict", "All is well")
+            await until(page, "#table .name", "Ann's")
+            assert not await page.locator("#login").is_visible()
+            assert await page.input_value("#token") == ""
+            assert await page.evaluate(
+                "document.cookie + localStorage.length"
+                " + sessionStorage.length") == "00"
+
+    run(test())

@@ -162,12 +162,14 @@ function live_state() {
     const lost = live.error !== null && Date.now() - live.seen > 3500;
     const [level, text] = lost ? ['bad', 'no connection']
         : live.flowing ? ['good', 'live']
+            : live.token ? ['good', 'every 2 seconds']
             : live.seen ? ['warn', 'every 2 seconds'] : ['wait', 'connecting'];
     place('link').dataset.level = level;
     say(place('link'), text);
     place('main').dataset.state = lost ? 'lost'
         : live.picture ? 'live' : 'wait';
-    show(place('login'), lost && live.error.status === 401);
+    show(place('login'), lost && (live.error.status === 401
+        || (live.error.status === 403 && live.token !== null)));
     if (lost) {
         page_lost(live.error);
     }
@@ -522,7 +524,8 @@ function begin() {
     box_begin();
     place('login').addEventListener('submit', (event) => {
         event.preventDefault();
-        live.token = place('token').value.trim() || null;
+        live.token = place('token').value.replace(/^Bearer|[^!-~]/gi, '')
+            || null;
         place('token').value = '';
         live_look();
     });
