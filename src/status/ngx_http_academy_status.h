@@ -83,8 +83,9 @@ struct ngx_http_academy_status_s {
     ngx_pool_t                    *pool;       /* of what is being sent */
     ngx_buf_t                      flush;      /* behind it */
     ngx_msec_t                     interval;
+    ngx_msec_t                     next;       /* picture; when */
     ngx_msec_t                     deadline;
-    ngx_uint_t                     stalled;    /* ticks */
+    ngx_uint_t                     stalled;    /* pictures */
 
     unsigned                       admin:1;
     unsigned                       write:1;

@@ -18,16 +18,19 @@
  * up for it.  Otherwise it goes with the request's pool and not before, as
  * HTTP/2 still writes what is in its queue when the request has ended.  The
  * timer is not cancelable, so that a worker that exits runs it once more and
- * ends the stream in order.
+ * ends the stream in order; nor is it long, or that one would not exit.
  */
 
 
-#define NGX_HTTP_ACADEMY_EVENTS_STALLED  60         /* ticks */
+#define NGX_HTTP_ACADEMY_EVENTS_TICK     1000       /* milliseconds */
+#define NGX_HTTP_ACADEMY_EVENTS_STALLED  60         /* pictures */
 #define NGX_HTTP_ACADEMY_EVENTS_LONGEST  600000     /* milliseconds */
 
 
 static ngx_int_t ngx_http_academy_events_begin(
     ngx_http_academy_status_t *status);
+static void ngx_http_academy_events_wait(ngx_http_academy_status_t *status,
+    ngx_msec_t ms);
 static void ngx_http_academy_events_handler(ngx_event_t *ev);
 static ngx_int_t ngx_http_academy_events_tick(
     ngx_http_academy_status_t *status);
@@ -141,16 +144,25 @@ ngx_http_academy_events_begin(ngx_http_academy_status_t *status)
 
     /* the first one at once */
 
-    ngx_add_timer(&status->event, 1);
+    ngx_http_academy_events_wait(status, 1);
 
     return NGX_DONE;
 }
 
 
 static void
+ngx_http_academy_events_wait(ngx_http_academy_status_t *status, ngx_msec_t ms)
+{
+    status->next = ngx_current_msec + ms;
+
+    ngx_add_timer(&status->event, ngx_min(ms, NGX_HTTP_ACADEMY_EVENTS_TICK));
+}
+
+
+static void
 ngx_http_academy_events_handler(ngx_event_t *ev)
 {
-    ngx_int_t                   rc;
+    ngx_msec_int_t              left;
     ngx_connection_t           *c;
     ngx_http_request_t         *r;
     ngx_http_academy_status_t  *status;
@@ -164,17 +176,18 @@ ngx_http_academy_events_handler(ngx_event_t *ev)
     ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0,
                    "academy status events handler");
 
+    left = (ngx_msec_int_t) (status->next - ngx_current_msec);
+
     if (ngx_exiting
         || (ngx_msec_int_t) (status->deadline - ngx_current_msec) <= 0)
     {
         ngx_http_academy_events_end(status, NGX_OK);
 
-    } else {
-        rc = ngx_http_academy_events_tick(status);
+    } else if (left > 0) {
+        ngx_add_timer(ev, ngx_min(left, NGX_HTTP_ACADEMY_EVENTS_TICK));
 
-        if (rc == NGX_ERROR) {
-            ngx_http_academy_events_end(status, NGX_ERROR);
-        }
+    } else if (ngx_http_academy_events_tick(status) == NGX_ERROR) {
+        ngx_http_academy_events_end(status, NGX_ERROR);
     }
 
     ngx_http_run_posted_requests(c);
@@ -197,7 +210,7 @@ ngx_http_academy_events_tick(ngx_http_academy_status_t *status)
             return NGX_ERROR;
         }
 
-        ngx_add_timer(&status->event, status->interval);
+        ngx_http_academy_events_wait(status, status->interval);
         return NGX_OK;
     }
 
@@ -285,7 +298,7 @@ ngx_http_academy_events_write(ngx_http_academy_status_t *status)
         return NGX_ERROR;
     }
 
-    ngx_add_timer(&status->event, status->interval);
+    ngx_http_academy_events_wait(status, status->interval);
 
     if (r->buffered || r->connection->buffered) {
         return ngx_handle_write_event(r->connection->write, 0);

@@ -5,9 +5,11 @@ import asyncio
 import contextlib
 import signal
 import socket
+import time
 
 import pytest
-from academy_nginx import ASAN, Connection, cpu_seconds, run, wait_until
+from academy_nginx import (
+    ASAN, PATIENCE, Connection, cpu_seconds, run, wait_until)
 from exchange import Client, mailbox
 from look import STATUS, look
 
@@ -117,3 +119,38 @@ def test_client_that_goes_away_from_where_something_is_to_follow(nginx):
 
     with silent:
         run(test())
+
+
+def test_a_picture_a_minute(nginx):
+    """A worker that exits does not wait for the next one."""
+    server = nginx(server=STATUS)
+
+    async def test():
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", server.port)
+        writer.write(
+            b"GET /status?view=events&interval=60 HTTP/1.0\r\n\r\n")
+        begun = await reader.readuntil(b"\n\n")
+        assert b"\r\n\r\ndata: {" in begun
+        await asyncio.to_thread(server.reload)
+        assert await reader.read() == b""
+        writer.close()
+
+    run(test())
+
+
+def test_a_picture_each_two_seconds(nginx):
+    server = nginx(server=STATUS)
+
+    async def test():
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", server.port)
+        writer.write(b"GET /status?view=events&interval=2 HTTP/1.0\r\n\r\n")
+        await reader.readuntil(b"\n\n")
+        begin = time.monotonic()
+        for _ in range(2):
+            await reader.readuntil(b"\n\n")
+        assert 3.5 < time.monotonic() - begin < 4.5 + 2 * PATIENCE
+        writer.close()
+
+    run(test())
