@@ -1168,7 +1168,9 @@ ngx_http_academy_init_process(ngx_cycle_t *cycle)
         }
     }
 
-    ngx_http_academy_status_init_worker(cycle);
+    if (amcf->exchanges.nelts) {
+        ngx_http_academy_status_init_worker(cycle);
+    }
 
     return NGX_OK;
 }
