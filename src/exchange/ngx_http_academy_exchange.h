@@ -159,7 +159,7 @@ struct ngx_http_academy_call_s {
         } agents;                                  /* discover */
     } out;
 
-    ngx_pool_t                        *pool;       /* shares, discover: out's */
+    ngx_pool_t                        *pool;  /* of shares, discover, list */
 
     /* the store's while the call is under way */
     ngx_queue_t                        queue;

@@ -119,7 +119,8 @@ typedef struct {
 
     ngx_uint_t                  total;         /* on all pages */
     ngx_uint_t                  n;
-    ngx_http_academy_listed_t **rows;          /* limit of them */
+    ngx_http_academy_listed_t **rows;
+    void                       *room;          /* for all, of the call's pool */
 } ngx_http_academy_listing_t;
 
 

@@ -46,6 +46,8 @@ static ngx_int_t ngx_http_academy_status_print_json(
     ngx_http_academy_status_t *status);
 static ngx_int_t ngx_http_academy_status_print_metrics(
     ngx_http_academy_status_t *status);
+static ngx_int_t ngx_http_academy_status_answer(
+    ngx_http_academy_status_t *status);
 static void ngx_http_academy_status_done(ngx_http_academy_call_t *call);
 static void ngx_http_academy_status_cleanup(void *data);
 
@@ -463,7 +465,7 @@ ngx_http_academy_status_call(ngx_http_academy_status_t *status,
     status->calling = 0;
 
     if (rc == NGX_DONE) {
-        return status->answer(status);
+        return ngx_http_academy_status_answer(status);
     }
 
     status->pending = 1;
@@ -476,6 +478,22 @@ ngx_http_academy_status_call(ngx_http_academy_status_t *status,
     }
 
     return NGX_DONE;
+}
+
+
+static ngx_int_t
+ngx_http_academy_status_answer(ngx_http_academy_status_t *status)
+{
+    ngx_http_academy_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(status->request, ngx_http_academy_module);
+
+    if (ctx->call.result != NGX_HTTP_ACADEMY_OK) {
+        return ngx_http_academy_answer_result(status->request,
+                                              ctx->call.result);
+    }
+
+    return status->answer(status);
 }
 
 
@@ -499,7 +517,7 @@ ngx_http_academy_status_done(ngx_http_academy_call_t *call)
 
     ngx_http_set_log_request(c->log, r);
 
-    ngx_http_finalize_request(r, status->answer(status));
+    ngx_http_finalize_request(r, ngx_http_academy_status_answer(status));
 
     ngx_http_run_posted_requests(c);
 }

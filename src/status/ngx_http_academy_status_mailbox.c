@@ -37,8 +37,6 @@ static ngx_int_t ngx_http_academy_status_filter(
 static ngx_int_t ngx_http_academy_status_page_after(
     ngx_http_academy_status_t *status, char **wrong);
 static ngx_uint_t ngx_http_academy_status_is(ngx_str_t *value, char *name);
-static ngx_int_t ngx_http_academy_status_rows(
-    ngx_http_academy_status_t *status);
 static ngx_int_t ngx_http_academy_status_print_list(
     ngx_http_academy_status_t *status);
 static void ngx_http_academy_status_print_row(
@@ -86,7 +84,7 @@ ngx_http_academy_status_mailboxes(ngx_http_academy_status_t *status)
                                               NGX_HTTP_BAD_REQUEST, wrong);
     }
 
-    if (rc != NGX_OK || ngx_http_academy_status_rows(status) != NGX_OK) {
+    if (rc != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -289,32 +287,6 @@ ngx_http_academy_status_page_after(ngx_http_academy_status_t *status,
 
 
 static ngx_int_t
-ngx_http_academy_status_rows(ngx_http_academy_status_t *status)
-{
-    ngx_uint_t                   i;
-    ngx_http_academy_listed_t   *rows;
-    ngx_http_academy_listing_t  *listing;
-
-    listing = &status->listing;
-
-    rows = ngx_palloc(status->request->pool,
-                      listing->limit * sizeof(ngx_http_academy_listed_t));
-    listing->rows = ngx_palloc(status->request->pool,
-                               listing->limit * sizeof(void *));
-
-    if (rows == NULL || listing->rows == NULL) {
-        return NGX_ERROR;
-    }
-
-    for (i = 0; i < listing->limit; i++) {
-        listing->rows[i] = &rows[i];
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
 ngx_http_academy_status_print_list(ngx_http_academy_status_t *status)
 {
     u_char                       next[2 * sizeof(ngx_http_academy_row_key_t)];
@@ -343,6 +315,10 @@ ngx_http_academy_status_print_list(ngx_http_academy_status_t *status)
     } else {
         ngx_http_academy_print(&text, "null}\n");
     }
+
+    /* all of it may be unread for long: it is not to be there twice */
+
+    (void) ngx_pfree(status->request->pool, listing->room);
 
     return ngx_http_academy_status_send(status, NGX_HTTP_OK,
                                         "application/json", &text);
@@ -477,16 +453,8 @@ static ngx_int_t
 ngx_http_academy_status_print_mailbox(ngx_http_academy_status_t *status)
 {
     ngx_uint_t                      i;
-    ngx_http_academy_ctx_t         *ctx;
     ngx_http_academy_text_t         text;
     ngx_http_academy_inspection_t  *inspection;
-
-    ctx = ngx_http_get_module_ctx(status->request, ngx_http_academy_module);
-
-    if (ctx->call.result != NGX_HTTP_ACADEMY_OK) {
-        return ngx_http_academy_answer_result(status->request,
-                                              ctx->call.result);
-    }
 
     inspection = &status->inspection;
 
@@ -503,6 +471,8 @@ ngx_http_academy_status_print_mailbox(ngx_http_academy_status_t *status)
     ngx_http_academy_print(&text, "],\"more\":%s}\n",
                            inspection->n == inspection->limit ? "true"
                                                               : "false");
+
+    (void) ngx_pfree(status->request->pool, inspection->messages);
 
     return ngx_http_academy_status_send(status, NGX_HTTP_OK,
                                         "application/json", &text);
@@ -692,11 +662,6 @@ ngx_http_academy_status_terminated(ngx_http_academy_status_t *status)
     ngx_http_academy_text_t   text;
 
     ctx = ngx_http_get_module_ctx(status->request, ngx_http_academy_module);
-
-    if (ctx->call.result != NGX_HTTP_ACADEMY_OK) {
-        return ngx_http_academy_answer_result(status->request,
-                                              ctx->call.result);
-    }
 
     (void) ngx_http_academy_uuid_print(id, ctx->call.id.uid);
 

@@ -2,14 +2,15 @@
 
 import asyncio
 import json
-import os
-import socket
+import time
+import uuid
 
 import pytest
 from academy_nginx import PATIENCE, run
-from exchange import Client
+from exchange import IDENTITY, Client, Named, mailbox
 from h2client import Http2
-from look import STATUS, fetch, look
+from look import STATUS, look
+from test_lock import Watch
 
 
 @pytest.fixture
@@ -83,3 +84,120 @@ def test_streams_that_are_reset(nginx, figures, perturbed):
         await client.close()
 
     run(test())
+
+
+async def fill(server, count):
+    async def some(n):
+        client = await Client.open(server.port)
+        for _ in range(n):
+            await client.new()
+        client.close()
+    await asyncio.gather(*(some(count // 10) for _ in range(10)))
+
+
+def ask(view):
+    return (f"GET /status?view={view} HTTP/1.0\r\n\r\n").encode()
+
+
+def test_a_flood_of_tables(nginx, figures):
+    """Who asks for many tables waits for them; others do not."""
+    server = nginx(server=STATUS)
+    count = 1000 if PATIENCE > 1 else 10000
+
+    async def table(view):
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", server.port)
+        writer.write(ask(view))
+        head, _, text = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200"), head
+        writer.close()
+        return json.loads(text)
+
+    async def test():
+        await fill(server, count)
+        other = await Client.open(server.port)
+        begin = time.monotonic()
+        tables = [asyncio.create_task(table(
+            "mailboxes&limit=200&sort=class")) for _ in range(300)]
+        await asyncio.sleep(0.3)
+        times = []
+        while not times or (not all(t.done() for t in tables)
+                            and len(times) < 100):
+            at = time.monotonic()
+            await other.request("GET", "/.pid", {})
+            times.append(time.monotonic() - at)
+        pages = await asyncio.gather(*tables)
+        took = time.monotonic() - begin
+        assert all(p["total"] == count and len(p["mailboxes"]) == 200
+                   for p in pages)
+        times.sort()
+        figures(f"300 tables of {count} mailboxes took {took:.1f} s; "
+                f"meanwhile others waited {1000 * times[len(times) // 2]:.0f}"
+                f" ms, at most {1000 * times[-1]:.0f}")
+        assert times[len(times) // 2] < 0.1 * PATIENCE
+
+    run(test(), 100)
+
+
+def test_a_reload_among_tables(nginx):
+    """A worker that exits answers those who look first."""
+    server = nginx(zone="128m", server=STATUS)
+    count = 2000 if PATIENCE > 1 else 20000
+
+    async def test():
+        await fill(server, count)
+        asked = []
+        for _ in range(200):
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", server.port)
+            writer.write(ask("mailboxes"))
+            asked.append((reader, writer))
+        await asyncio.to_thread(server.reload)
+        for n, (reader, writer) in enumerate(asked):
+            answer = await reader.read()
+            assert answer.startswith(b"HTTP/1.1 200") and (
+                b'"total":%d' % count in answer), (n, answer[:100])
+            writer.close()
+
+    run(test(), 100)
+
+
+def test_long_names_and_many_shares(nginx, figures):
+    """What others called their mailboxes, and shared them with, is not paid
+    for by who waits for the lock."""
+    server = nginx(location=IDENTITY, server="""
+        location = /status {
+            academy_status exchange;
+    """ + IDENTITY + "}")
+    groups = [f"{n:0200}" for n in range(256)]
+
+    async def test():
+        client = await Named.open(server.port)
+        client.name, client.groups = "eve", ",".join(groups[:30])
+        for n in range(60):
+            box = json.dumps({"uid": str(uuid.uuid4()), "role": "agent",
+                              "name": "a" * 250})
+            await client.create(box, "a" * 1000 + f"{n:04}")
+            if n < 20:
+                for group in groups[:30]:
+                    answer = await client.request(
+                        "POST", "/mailbox/share",
+                        {"mailbox": box, "group_id": group})
+                    assert answer.status == 200, answer
+        client.close()
+        watch = Watch(server)
+        for search in ("a" * 400 + "b", "b" * 5000):
+            page = await asyncio.to_thread(
+                look, server.port, f"view=mailboxes&search={search}",
+                headers={"X-Client": "eve"})
+            assert page["total"] == 0
+        seen = watch.end()
+        figures(f"held {seen['holds']} times, {seen['max']:.0f} us at most, "
+                f"p99 {seen['p99']:.1f}")
+        assert seen["p99"] < 200 * PATIENCE
+        page = await asyncio.to_thread(
+            look, server.port, "view=mailboxes&search=" + "A" * 900 + "0059",
+            headers={"X-Client": "eve"})
+        assert page["total"] == 1
+
+    run(test(), 60)

@@ -158,7 +158,7 @@ def test_a_hundred_thousand(nginx, figures):
             begin = time.monotonic()
             page = listed(server.port, **query)
             times.append(time.monotonic() - begin)
-        took[name] = sorted(times)[2]
+        took[name] = min(times)         # a busy host adds to the others
         if name in ("needle", "id"):
             assert [r["id"] for r in page["mailboxes"]] == [key(needle)]
         elif name == "queued":

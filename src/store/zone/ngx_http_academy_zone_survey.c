@@ -18,13 +18,22 @@
  * moment.  What was found as a whole is in the zone for a second, for whoever
  * asks in any process; and who asks while this process looks gets what that
  * finds, or each of many that ask at once would look for itself.
+ *
+ * However many look, a process is at one of these walks at a time: what it
+ * does in a row for all of them is bounded, and only one has room for rows.
+ * What serves many, a survey, comes first.
  */
 
 
-/* what a section may cost: the look at a bucket is 1, at a page 1 */
+/*
+ * What a section may cost: the look at a bucket is 1, at a page 1, at a share
+ * 2, at so many bytes of a text that is searched 1.
+ */
 
 #define NGX_HTTP_ACADEMY_WALK_COST      1024
 #define NGX_HTTP_ACADEMY_WALK_MAILBOX   24
+#define NGX_HTTP_ACADEMY_WALK_SHARE     2
+#define NGX_HTTP_ACADEMY_WALK_TEXT      8
 
 /* sections in a row before others have their turn */
 
@@ -52,42 +61,53 @@
 
 
 struct ngx_http_academy_zone_walk_s {
+    ngx_queue_t                    queue;     /* of this process's walks */
     ngx_queue_t                    calls;     /* a listing's is one */
     ngx_http_academy_zone_t       *zone;
-    ngx_event_t                    event;     /* posted: the next sections */
     ngx_uint_t                     bucket;
     ngx_uint_t                     page;
     ngx_http_academy_call_t       *call;      /* of a listing */
     ngx_http_academy_listing_t    *listing;   /* NULL: a survey */
     ngx_http_academy_survey_t      found;
     ngx_uint_t                     over;
+
+    /* of a listing: where a search goes on behind so many right bytes */
+    uint16_t                       again[NGX_HTTP_ACADEMY_MAX_CLASS_LEN];
 };
 
 
 static ngx_http_academy_zone_walk_t *ngx_http_academy_zone_walk(
-    ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call);
+    ngx_http_academy_call_t *call, ngx_http_academy_listing_t *listing);
+static void ngx_http_academy_zone_walk_queue(
+    ngx_http_academy_zone_walk_t *walk);
 static void ngx_http_academy_zone_walk_join(ngx_http_academy_zone_walk_t *walk,
     ngx_http_academy_call_t *call);
 static void ngx_http_academy_zone_walk_free(
     ngx_http_academy_zone_walk_t *walk);
 static void ngx_http_academy_zone_walk_handler(ngx_event_t *ev);
+static void ngx_http_academy_zone_walk_hold(ngx_event_t *ev);
+static ngx_int_t ngx_http_academy_zone_list_begin(
+    ngx_http_academy_zone_walk_t *walk);
 static ngx_int_t ngx_http_academy_zone_walk_section(
     ngx_http_academy_zone_walk_t *walk);
 static ngx_int_t ngx_http_academy_zone_walk_pages(
     ngx_http_academy_zone_walk_t *walk);
 static void ngx_http_academy_zone_walk_found(
     ngx_http_academy_zone_walk_t *walk);
-static void ngx_http_academy_zone_walk_end(ngx_http_academy_zone_walk_t *walk);
+static void ngx_http_academy_zone_walk_end(ngx_http_academy_zone_walk_t *walk,
+    ngx_http_academy_result_e result);
 static void ngx_http_academy_zone_survey_mailbox(
     ngx_http_academy_zone_walk_t *walk, ngx_http_academy_mailbox_t *mailbox);
 static ngx_uint_t ngx_http_academy_zone_waiters(ngx_http_academy_zone_t *zone,
     ngx_http_academy_mailbox_t *mailbox);
 static void ngx_http_academy_zone_list_mailbox(
     ngx_http_academy_zone_walk_t *walk, ngx_http_academy_mailbox_t *mailbox);
+static ngx_uint_t ngx_http_academy_zone_list_cost(
+    ngx_http_academy_zone_walk_t *walk, ngx_http_academy_mailbox_t *mailbox);
 static ngx_uint_t ngx_http_academy_zone_matches(
-    ngx_http_academy_mailbox_t *mailbox, ngx_str_t *search);
-static ngx_uint_t ngx_http_academy_zone_has(u_char *data, size_t len,
-    ngx_str_t *search);
+    ngx_http_academy_zone_walk_t *walk, ngx_http_academy_mailbox_t *mailbox);
+static ngx_uint_t ngx_http_academy_zone_has(
+    ngx_http_academy_zone_walk_t *walk, u_char *data, size_t len);
 static void ngx_http_academy_zone_list_key(ngx_http_academy_row_key_t *key,
     ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_order_e order);
 static void ngx_http_academy_zone_list_text(u_char *text, size_t size,
@@ -106,6 +126,22 @@ static ngx_http_academy_result_e ngx_http_academy_zone_inspect_locked(
 static void ngx_http_academy_zone_inspect_message(
     ngx_http_academy_inspected_t *seen, ngx_http_academy_message_t *message);
 static ngx_msec_int_t ngx_http_academy_zone_since(ngx_msec_t time);
+
+
+/* this process's; the first one is under way */
+
+static ngx_queue_t       ngx_http_academy_walks = {
+    &ngx_http_academy_walks, &ngx_http_academy_walks
+};
+
+/* posted: the next sections; and what a worker that exits waits for */
+
+static ngx_event_t       ngx_http_academy_walk_event;
+static ngx_event_t       ngx_http_academy_walk_holds;
+
+/* nginx takes the data of a timer's event for a connection, to log it */
+
+static ngx_connection_t  ngx_http_academy_walk_connection;
 
 
 char *
@@ -150,7 +186,7 @@ ngx_http_academy_zone_survey(ngx_http_academy_call_t *call)
     }
 
     if (zone->walk == NULL) {
-        zone->walk = ngx_http_academy_zone_walk(zone, call);
+        zone->walk = ngx_http_academy_zone_walk(call, NULL);
         if (zone->walk == NULL) {
             return ngx_http_academy_zone_done(call, NGX_HTTP_ACADEMY_FULL);
         }
@@ -169,15 +205,12 @@ ngx_http_academy_zone_list(ngx_http_academy_call_t *call)
 
     call->in.listing->n = 0;
     call->in.listing->total = 0;
+    call->in.listing->rows = NULL;
 
-    walk = ngx_http_academy_zone_walk(ngx_http_academy_zone_of(call->exchange),
-                                      call);
+    walk = ngx_http_academy_zone_walk(call, call->in.listing);
     if (walk == NULL) {
         return ngx_http_academy_zone_done(call, NGX_HTTP_ACADEMY_FULL);
     }
-
-    walk->call = call;
-    walk->listing = call->in.listing;
 
     ngx_http_academy_zone_walk_join(walk, call);
 
@@ -186,27 +219,51 @@ ngx_http_academy_zone_list(ngx_http_academy_call_t *call)
 
 
 static ngx_http_academy_zone_walk_t *
-ngx_http_academy_zone_walk(ngx_http_academy_zone_t *zone,
-    ngx_http_academy_call_t *call)
+ngx_http_academy_zone_walk(ngx_http_academy_call_t *call,
+    ngx_http_academy_listing_t *listing)
 {
+    size_t                         size;
     ngx_http_academy_zone_walk_t  *walk;
 
-    walk = ngx_calloc(sizeof(ngx_http_academy_zone_walk_t), call->log);
+    size = listing ? sizeof(ngx_http_academy_zone_walk_t)
+                   : offsetof(ngx_http_academy_zone_walk_t, again);
+
+    walk = ngx_calloc(size, call->log);
     if (walk == NULL) {
         return NULL;
     }
 
     ngx_queue_init(&walk->calls);
 
-    walk->zone = zone;
+    walk->zone = ngx_http_academy_zone_of(call->exchange);
+    walk->call = call;
+    walk->listing = listing;
 
-    walk->event.handler = ngx_http_academy_zone_walk_handler;
-    walk->event.data = walk;
-    walk->event.log = ngx_cycle->log;
-
-    ngx_post_event(&walk->event, &ngx_posted_events);
+    ngx_http_academy_zone_walk_queue(walk);
 
     return walk;
+}
+
+
+static void
+ngx_http_academy_zone_walk_queue(ngx_http_academy_zone_walk_t *walk)
+{
+    ngx_event_t  *ev;
+
+    if (ngx_queue_empty(&ngx_http_academy_walks)) {
+        ev = &ngx_http_academy_walk_event;
+        ev->handler = ngx_http_academy_zone_walk_handler;
+        ev->log = ngx_cycle->log;
+
+        ngx_post_event(ev, &ngx_posted_events);
+    }
+
+    if (walk->listing) {
+        ngx_queue_insert_tail(&ngx_http_academy_walks, &walk->queue);
+
+    } else {
+        ngx_queue_insert_head(&ngx_http_academy_walks, &walk->queue);
+    }
 }
 
 
@@ -244,12 +301,12 @@ ngx_http_academy_zone_walk_free(ngx_http_academy_zone_walk_t *walk)
         walk->zone->walk = NULL;
     }
 
-    if (walk->event.posted) {
-        ngx_delete_posted_event(&walk->event);
-    }
+    ngx_queue_remove(&walk->queue);
 
-    if (walk->event.timer_set) {
-        ngx_del_timer(&walk->event);
+    if (ngx_queue_empty(&ngx_http_academy_walks)
+        && ngx_http_academy_walk_holds.timer_set)
+    {
+        ngx_del_timer(&ngx_http_academy_walk_holds);
     }
 
     ngx_free(walk);
@@ -259,37 +316,109 @@ ngx_http_academy_zone_walk_free(ngx_http_academy_zone_walk_t *walk)
 static void
 ngx_http_academy_zone_walk_handler(ngx_event_t *ev)
 {
-    ngx_int_t                 rc;
-    ngx_uint_t                turn;
+    ngx_int_t                      rc;
+    ngx_uint_t                     turn;
+    ngx_queue_t                   *q;
     ngx_http_academy_zone_walk_t  *walk;
 
-    walk = ev->data;
-    rc = NGX_AGAIN;
-
-    for (turn = 0; rc == NGX_AGAIN; turn++) {
+    for (turn = 0; !ngx_queue_empty(&ngx_http_academy_walks); turn++) {
 
         if (turn == NGX_HTTP_ACADEMY_WALK_TURN) {
-
-            /* a worker that exits waits for timers, not for what is posted */
-
-            if (!ev->timer_set) {
-                ngx_add_timer(ev, NGX_HTTP_ACADEMY_WALK_HOLD);
-            }
+            ngx_http_academy_zone_walk_hold(&ngx_http_academy_walk_holds);
 
             ngx_post_event(ev, &ngx_posted_next_events);
             return;
         }
 
+        q = ngx_queue_head(&ngx_http_academy_walks);
+        walk = ngx_queue_data(q, ngx_http_academy_zone_walk_t, queue);
+
+        if (walk->listing && walk->listing->rows == NULL
+            && ngx_http_academy_zone_list_begin(walk) != NGX_OK)
+        {
+            ngx_http_academy_zone_walk_end(walk, NGX_HTTP_ACADEMY_FULL);
+            continue;
+        }
+
         ngx_http_academy_zone_lock(walk->zone);
         rc = ngx_http_academy_zone_walk_section(walk);
         ngx_http_academy_zone_unlock(walk->zone);
+
+        if (rc == NGX_AGAIN) {
+            continue;
+        }
+
+        if (walk->listing == NULL) {
+            ngx_http_academy_zone_walk_found(walk);
+        }
+
+        ngx_http_academy_zone_walk_end(walk, NGX_HTTP_ACADEMY_OK);
+    }
+}
+
+
+/* a worker that exits waits for timers, not for what is posted */
+
+static void
+ngx_http_academy_zone_walk_hold(ngx_event_t *ev)
+{
+    if (ev->timer_set) {
+        return;
     }
 
-    if (walk->listing == NULL) {
-        ngx_http_academy_zone_walk_found(walk);
+    ngx_http_academy_walk_connection.fd = (ngx_socket_t) -1;
+
+    ev->handler = ngx_http_academy_zone_walk_hold;
+    ev->data = &ngx_http_academy_walk_connection;
+    ev->log = ngx_cycle->log;
+
+    ngx_add_timer(ev, NGX_HTTP_ACADEMY_WALK_HOLD);
+}
+
+
+/* room for the rows, and for a search what Knuth, Morris and Pratt need */
+
+static ngx_int_t
+ngx_http_academy_zone_list_begin(ngx_http_academy_zone_walk_t *walk)
+{
+    ngx_str_t                   *search;
+    ngx_uint_t                   i, n;
+    ngx_http_academy_listed_t   *rows;
+    ngx_http_academy_listing_t  *listing;
+
+    listing = walk->listing;
+    search = &listing->search;
+
+    rows = ngx_palloc(walk->call->pool, listing->limit
+                                        * (sizeof(ngx_http_academy_listed_t)
+                                           + sizeof(void *)));
+    if (rows == NULL) {
+        return NGX_ERROR;
     }
 
-    ngx_http_academy_zone_walk_end(walk);
+    listing->room = rows;
+    listing->rows = (ngx_http_academy_listed_t **) (rows + listing->limit);
+
+    for (i = 0; i < listing->limit; i++) {
+        listing->rows[i] = &rows[i];
+    }
+
+    if (search->len > NGX_HTTP_ACADEMY_MAX_CLASS_LEN) {
+        return NGX_OK;
+    }
+
+    for (i = 1, n = 0; i < search->len; i++) {
+
+        while (n && search->data[i] != search->data[n]) {
+            n = walk->again[n - 1];
+        }
+
+        n += (search->data[i] == search->data[n]);
+
+        walk->again[i] = (uint16_t) n;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -316,6 +445,7 @@ ngx_http_academy_zone_walk_section(ngx_http_academy_zone_walk_t *walk)
         {
             if (walk->listing) {
                 ngx_http_academy_zone_list_mailbox(walk, mailbox);
+                cost -= ngx_http_academy_zone_list_cost(walk, mailbox);
 
             } else {
                 ngx_http_academy_zone_survey_mailbox(walk, mailbox);
@@ -407,7 +537,8 @@ ngx_http_academy_zone_walk_found(ngx_http_academy_zone_walk_t *walk)
 /* the end of one call may be the end of others, and the beginning of a walk */
 
 static void
-ngx_http_academy_zone_walk_end(ngx_http_academy_zone_walk_t *walk)
+ngx_http_academy_zone_walk_end(ngx_http_academy_zone_walk_t *walk,
+    ngx_http_academy_result_e result)
 {
     ngx_queue_t              *q;
     ngx_http_academy_call_t  *call;
@@ -424,7 +555,7 @@ ngx_http_academy_zone_walk_end(ngx_http_academy_zone_walk_t *walk)
 
         call = ngx_queue_data(q, ngx_http_academy_call_t, queue);
         call->state = 0;
-        call->result = NGX_HTTP_ACADEMY_OK;
+        call->result = result;
 
         if (walk->listing == NULL) {
             *call->in.survey = walk->found;
@@ -509,7 +640,7 @@ ngx_http_academy_zone_list_mailbox(ngx_http_academy_zone_walk_t *walk,
                                                        : listing->agents)
         || (!walk->call->admin
             && !ngx_http_academy_zone_permitted(mailbox, walk->call->caller))
-        || !ngx_http_academy_zone_matches(mailbox, &listing->search))
+        || !ngx_http_academy_zone_matches(walk, mailbox))
     {
         return;
     }
@@ -563,22 +694,49 @@ ngx_http_academy_zone_list_mailbox(ngx_http_academy_zone_walk_t *walk,
 }
 
 
+static ngx_uint_t
+ngx_http_academy_zone_list_cost(ngx_http_academy_zone_walk_t *walk,
+    ngx_http_academy_mailbox_t *mailbox)
+{
+    size_t      len;
+    ngx_uint_t  cost;
+
+    cost = 0;
+
+    if (!walk->call->admin && walk->call->caller->ngroups) {
+        cost = NGX_HTTP_ACADEMY_WALK_SHARE * mailbox->nshares;
+    }
+
+    if (walk->listing->search.len) {
+        len = mailbox->name ? mailbox->name->len : 0;
+        len += mailbox->nmembers ? mailbox->members[0].class->len : 0;
+
+        cost += len / NGX_HTTP_ACADEMY_WALK_TEXT;
+    }
+
+    return cost;
+}
+
+
 /* within the name or the class, or at the beginning of the id */
 
 static ngx_uint_t
-ngx_http_academy_zone_matches(ngx_http_academy_mailbox_t *mailbox,
-    ngx_str_t *search)
+ngx_http_academy_zone_matches(ngx_http_academy_zone_walk_t *walk,
+    ngx_http_academy_mailbox_t *mailbox)
 {
     u_char                     id[NGX_HTTP_ACADEMY_UUID_LEN];
+    ngx_str_t                 *search;
     ngx_http_academy_class_t  *class;
+
+    search = &walk->listing->search;
 
     if (search->len == 0) {
         return 1;
     }
 
     if (mailbox->name
-        && ngx_http_academy_zone_has(mailbox->name->json, mailbox->name->len,
-                                     search))
+        && ngx_http_academy_zone_has(walk, mailbox->name->json,
+                                     mailbox->name->len))
     {
         return 1;
     }
@@ -586,7 +744,7 @@ ngx_http_academy_zone_matches(ngx_http_academy_mailbox_t *mailbox,
     if (mailbox->nmembers) {
         class = mailbox->members[0].class;
 
-        if (ngx_http_academy_zone_has(class->name, class->len, search)) {
+        if (ngx_http_academy_zone_has(walk, class->name, class->len)) {
             return 1;
         }
     }
@@ -601,13 +759,38 @@ ngx_http_academy_zone_matches(ngx_http_academy_mailbox_t *mailbox,
 }
 
 
+/* looks at each byte once, whatever the names and the search are */
+
 static ngx_uint_t
-ngx_http_academy_zone_has(u_char *data, size_t len, ngx_str_t *search)
+ngx_http_academy_zone_has(ngx_http_academy_zone_walk_t *walk, u_char *data,
+    size_t len)
 {
-    return len >= search->len
-           && ngx_strlcasestrn(data, data + len, search->data,
-                               search->len - 1)
-              != NULL;
+    u_char      ch;
+    size_t      i;
+    ngx_str_t  *search;
+    ngx_uint_t  n;
+
+    search = &walk->listing->search;
+
+    if (len < search->len || search->len > NGX_HTTP_ACADEMY_MAX_CLASS_LEN) {
+        return 0;
+    }
+
+    for (i = 0, n = 0; i < len; i++) {
+        ch = ngx_tolower(data[i]);
+
+        while (n && ch != search->data[n]) {
+            n = walk->again[n - 1];
+        }
+
+        n += (ch == search->data[n]);
+
+        if (n == search->len) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 
