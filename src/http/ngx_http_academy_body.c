@@ -27,6 +27,8 @@ static ngx_int_t ngx_http_academy_message_field(ngx_http_request_t *r,
     ngx_str_t *body, ngx_str_t *text);
 static ngx_int_t ngx_http_academy_mailbox_field(ngx_http_request_t *r,
     json_t *root, ngx_str_t *text);
+static ngx_int_t ngx_http_academy_name(ngx_http_request_t *r,
+    ngx_str_t *json, ngx_str_t *name);
 static ngx_int_t ngx_http_academy_classes_field(ngx_http_request_t *r,
     json_t *root, ngx_str_t *text);
 static ngx_int_t ngx_http_academy_class_field(ngx_http_request_t *r,
@@ -340,7 +342,6 @@ ngx_http_academy_mailbox_field(ngx_http_request_t *r, json_t *root,
     ngx_str_t *text)
 {
     json_t                         *value;
-    ngx_str_t                      *name;
     ngx_http_academy_ctx_t         *ctx;
     ngx_http_academy_entity_t       entity;
     ngx_http_academy_scan_error_t   error;
@@ -370,17 +371,60 @@ ngx_http_academy_mailbox_field(ngx_http_request_t *r, json_t *root,
     ctx->call.id = entity.id;
 
     if (ctx->route->fields & NGX_HTTP_ACADEMY_CLASSES) {
-        name = &ctx->call.in.classes.entity;
-
-        name->data = ngx_pstrdup(r->pool, &entity.name);
-        if (name->data == NULL) {
-            return NGX_ERROR;
-        }
-
-        name->len = entity.name.len;
+        return ngx_http_academy_name(r, &entity.name,
+                                     &ctx->call.in.classes.entity);
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * As people write it, and look for it: Python's JSON has \u00e4 for whatever
+ * is not ASCII, which takes twice the room, too.
+ */
+
+static ngx_int_t
+ngx_http_academy_name(ngx_http_request_t *r, ngx_str_t *json, ngx_str_t *name)
+{
+    u_char  *p, *s;
+    size_t   len;
+    json_t  *value;
+
+    value = NULL;
+
+    if (json->data[0] == '"'
+        && ngx_strlchr(json->data, json->data + json->len, '\\'))
+    {
+        value = json_loadb((char *) json->data, json->len,
+                           JSON_DECODE_ANY|JSON_ALLOW_NUL, NULL);
+    }
+
+    s = value ? (u_char *) json_string_value(value) : json->data;
+    len = value ? json_string_length(value) : json->len;
+
+    /* what is escaped once more is never longer than it was */
+
+    p = ngx_pnalloc(r->pool, json->len);
+
+    if (p) {
+        name->data = p;
+
+        if (value) {
+            *p++ = '"';
+            p = (u_char *) ngx_escape_json(p, s, len);
+            *p++ = '"';
+
+        } else {
+            p = ngx_cpymem(p, s, len);
+        }
+
+        name->len = p - name->data;
+    }
+
+    json_decref(value);
+
+    return p ? NGX_OK : NGX_ERROR;
 }
 
 

@@ -95,6 +95,33 @@ def test_a_row(nginx):
     run(test())
 
 
+def test_names_that_are_not_ascii(nginx):
+    """However their JSON is written they are found, in their order, and one
+    of 80 characters is whole."""
+    server = nginx(server=STATUS)
+    names = ["Zo\u00eb", "\u00c4rger & \u00dcbel", "\u6771\u4eac" * 40,
+             "\U0001f680 \u2028 \"\\\n\x00\x7f", "plain"]
+
+    async def test():
+        client = await Client.open(server.port)
+        for name in names:
+            for ascii_only in True, False:
+                await client.create(json.dumps(
+                    {"uid": str(uuid.uuid4()), "name": name, "role": "agent"},
+                    ensure_ascii=ascii_only))
+        rows = listed(server.port, sort="name")["mailboxes"]
+        assert [r["name"] for r in rows] == sorted(
+            2 * names, key=lambda n: json.dumps(
+                n, ensure_ascii=False).lower().encode()[1:])
+        for part, name in (("zo\u00eb", 0), ("\u00dcBEL", 1),
+                           ("\u4eac\u6771", 2), ("\U0001f680", 3),
+                           ("plain", 4)):
+            page = listed(server.port, search=part)
+            assert [r["name"] for r in page["mailboxes"]] == [names[name]] * 2
+
+    run(test())
+
+
 def test_headers_wherever_they_stand(nginx):
     """Behind the body, far behind it, and among what looks like one."""
     server = nginx(server=STATUS)
