@@ -33,12 +33,13 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     'putget': rates.part_putget,
     'tls': rates.part_tls,
     'actions': rates.part_actions,
+    'waiting': large.part_waiting,
     'redis': rates.part_redis,
     'parked': parked.part_parked,
+    'crowd': parked.part_crowd,
     'mailbox': zone.part_mailbox,
     'expiry': zone.part_expiry,
     'large': large.part_large,
-    'waiting': large.part_waiting,
     'discovery': discovery.part_discovery,
 }
 

@@ -23,6 +23,7 @@ from typing import Iterator
 import growth_report
 import report
 import servers
+from peers import Listened
 from servers import Load
 from servers import load
 from servers import Module
@@ -211,14 +212,6 @@ def curve_size(growth: Growth) -> None:
 
 def byte_cost(small: Point, large: Point) -> float:
     return (large.mid('cpu') - small.mid('cpu')) / (large.value - small.value)
-
-
-class Listened(Module):
-    """A worker has 20,000 files, so there are four, each with a queue of new
-    connections of its own."""
-
-    workers = 4
-    listen = ' reuseport'
 
 
 def curve_listeners(growth: Growth) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import servers
+from peers import Listened
 from rounds import Bench
 from rounds import KIB
 from servers import Load
@@ -12,6 +13,10 @@ from servers import Module
 from servers import Reference
 
 PARKED = 10_000
+
+# as many as four processes have open, and four workers
+CROWD = 50_000
+CROWDS = 4
 
 
 def part_parked(bench: Bench) -> None:
@@ -94,6 +99,56 @@ def part_parked(bench: Bench) -> None:
             )
 
 
+def part_crowd(bench: Bench) -> None:
+    """50,000 event streams, and a message to each of them."""
+    total = 10_000 if bench.quick else CROWD
+    name = f'{CROWD:,} event streams'
+    idle_each = idle_bytes(bench)
+    with Listened('128m') as module:
+        each = ('park', '-N', total // CROWDS, '-i')
+        runs = [Load(module, *each, *bench.ids()) for _ in range(CROWDS)]
+        for run in runs:
+            assert run.line()['phase'] == 'created'
+        before = module.memory()[0]
+        opened = sum(run.step()['opened'] for run in runs)
+        held = module.memory()[0] - before
+        bench.count(name, 'streams opened', opened, total)
+        bench.row(
+            name,
+            'memory each, above an idle keep-alive connection',
+            (held / total - idle_each) / KIB,
+            'KiB',
+            2,
+        )
+
+        for run in runs:
+            run.step('i')
+        cpu = module.cpu()
+        for run in runs:
+            run.tell()
+        done = [run.line() for run in runs]
+        cpu = module.cpu() - cpu
+        arrived = sum(each['arrived'] for each in done)
+        bench.count(name, 'messages that arrived', arrived, total)
+        bench.row(
+            name,
+            'CPU to put a message to each, and wake it',
+            cpu * CROWD / total,
+            's',
+            2,
+        )
+        bench.facts.append(
+            (
+                f'one message to each of {total:,}',
+                f'{max(each["seconds"] for each in done):.2f} s',
+            ),
+        )
+        for run in runs:
+            run.step()
+            run.close()
+        bench.clean(module)
+
+
 def stream_bytes(bench: Bench, server: servers.Server, n: int) -> float:
     """Private memory of each of some parked event streams."""
     run = Load(server, 'park', '-N', n, '-i', *bench.ids())
@@ -110,6 +165,8 @@ def stream_bytes(bench: Bench, server: servers.Server, n: int) -> float:
 
 def idle_bytes(bench: Bench) -> float:
     """Memory of a connection that waits for its next request."""
+    if bench.idle is not None:
+        return bench.idle
     with Module('64m') as module:
         run = Load(module, 'idle', '-N', PARKED, '-i', *bench.ids())
         assert run.line()['phase'] == 'ready'
@@ -120,7 +177,7 @@ def idle_bytes(bench: Bench) -> float:
         run.close()
         if parked['opened'] != PARKED:
             raise RuntimeError(f'idle: {parked["first_error"]}')
-    each = (after[0] - before[0]) / PARKED
+    each = bench.idle = (after[0] - before[0]) / PARKED
     bench.row(
         f'{PARKED:,} event streams',
         'an idle keep-alive connection',

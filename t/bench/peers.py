@@ -108,6 +108,14 @@ def children() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+class Listened(Module):
+    """A worker has 20,000 files, so there are four, each with a queue of new
+    connections of its own."""
+
+    workers = 4
+    listen = ' reuseport'
+
+
 # over TLS
 
 

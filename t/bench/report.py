@@ -18,8 +18,8 @@ OURS = servers.Module.name
 PLAIN = servers.Nginx.name
 THEIRS = servers.Reference.name
 
-# parts of the bench that are about others as much as about this module
-COMPARED = 'put+get', 'actions', '500 KB that wait'
+# parts of the bench whose targets are held against others
+COMPARED = 'put+get', 'actions', '500 KB that wait', '50,000'
 
 # what was measured, by name and by server, once for each round
 Rates = dict[str, dict[str, list[dict]]]

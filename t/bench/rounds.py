@@ -27,6 +27,7 @@ class Bench:
         self.rates: dict[str, dict[str, list[dict]]] = {}
         self.large: dict[str, dict[str, list[float]]] = {}
         self.facts: list[tuple[str, str]] = []
+        self.idle: float | None = None
         self.seed = 0
 
     def ids(self) -> tuple[str, int]:

@@ -387,9 +387,12 @@ class Load:
             )
         return json.loads(text)
 
-    def step(self, line: str = '') -> dict:
+    def tell(self, line: str = '') -> None:
         self.process.stdin.write(line + '\n')
         self.process.stdin.flush()
+
+    def step(self, line: str = '') -> dict:
+        self.tell(line)
         return self.line()
 
     def result(self) -> dict:
