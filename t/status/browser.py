@@ -19,7 +19,7 @@ async def browser() -> AsyncIterator[Browser]:
     assert CHROMIUM, "there is no Chromium: make build/.deps-test"
     async with async_playwright() as playwright:
         started = await playwright.chromium.launch(
-            executable_path=CHROMIUM,
+            executable_path=CHROMIUM, env=dict(os.environ),
             args=["--no-sandbox", "--no-proxy-server", "--disable-gpu"])
         try:
             yield started

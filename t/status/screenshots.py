@@ -40,6 +40,7 @@ FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig>
     <include ignore_missing="yes">/etc/fonts/fonts.conf</include>
     <match target="pattern">
+        <test name="family" compare="not_eq"><string>monospace</string></test>
         <edit name="family" mode="prepend" binding="strong">
             <string>Inter</string></edit>
     </match>
@@ -76,12 +77,13 @@ async def take(port: int, where: Path) -> None:
             elif first == "counters":
                 await tab.click("summary")
                 await tab.locator("summary").scroll_into_view_if_needed()
-            elif first == "hover":
+            await tab.wait_for_timeout(4000)
+            if first == "hover":
                 await tab.locator("#plot-latency svg").hover(
                     position={"x": 380, "y": 70})
-            await tab.wait_for_timeout(4000)
-            await tab.screenshot(path=where / f"{name}.png",
-                                 full_page=first != "mailbox")
+            await tab.screenshot(
+                path=where / f"{name}.png",
+                full_page=first not in ("mailbox", "hover"))
             # What stands in the README: its beginning.
             if name == "light":
                 await tab.screenshot(path=where / "readme.png", clip={
@@ -93,7 +95,7 @@ async def take(port: int, where: Path) -> None:
 async def main(minutes: float, where: Path) -> None:
     where.mkdir(parents=True, exist_ok=True)
     (where / "fonts.conf").write_text(FONTS)
-    os.environ["FONTCONFIG_FILE"] = str(where / "fonts.conf")
+    os.environ["FONTCONFIG_FILE"] = str((where / "fonts.conf").resolve())
     if "PORT" in os.environ:
         await take(int(os.environ["PORT"]), where)
     else:

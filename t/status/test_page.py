@@ -531,6 +531,9 @@ def test_plots(nginx):
             await plot.hover(position={"x": 400, "y": 60})
             tip = await text(page, "#plot-rates .tip")
             assert re.match(r"\d\d:\d\d:\d\d\s+accepted\s+\d+ /s", tip), tip
+            await page.evaluate("plots_load()")
+            await asyncio.sleep(0.2)
+            assert await text(page, "#plot-rates .tip") == tip
             await page.mouse.move(5, 5)
             assert not await page.locator("#plot-rates .tip").is_visible()
             await plot.focus()

@@ -479,7 +479,8 @@ function plots_begin() {
             {name: 'delivered', colour: 'green', text: second},
             {name: 'refused', colour: 'red', text: second}]});
     plots.latency = plot(place('plot-latency'), {
-        title: 'Latency', unit: time, decades: 0.001,
+        title: 'Latency', decades: 0.001,
+        unit: (s) => s < 0.5 ? time(s) : Math.round(s) + ' s',
         nothing: 'Nothing was delivered in the last hour.',
         lines: [
             {name: 'p99', colour: 'violet-3', text: time},

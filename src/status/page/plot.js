@@ -106,13 +106,14 @@ function plot_linear(most) {
 }
 
 function plot_decades(most, first) {
-    const ticks = [first];
-    while (ticks[ticks.length - 1] < most || ticks.length < 3) {
-        ticks.push(ticks[ticks.length - 1] * 10);
+    const top = Math.max(1.3 * most, 100 * first);
+    const ticks = [];
+    for (let value = first; value <= top; value *= 10) {
+        ticks.push(value);
     }
     // A little of what is below the first tick is to be seen, too.
     const low = Math.log10(first) - 0.35;
-    const high = Math.log10(ticks[ticks.length - 1]);
+    const high = Math.log10(top);
     return {ticks, part: (v) => Math.max(
         (Math.log10(Math.max(v, 1e-9)) - low) / (high - low), 0)};
 }
