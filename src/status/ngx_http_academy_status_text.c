@@ -21,6 +21,8 @@
 
 static u_char *ngx_http_academy_text_room(ngx_http_academy_text_t *text,
     size_t size);
+static ngx_uint_t ngx_http_academy_text_mend(u_char *dst, u_char *data,
+    size_t len);
 
 
 void
@@ -103,6 +105,20 @@ ngx_http_academy_print_string(ngx_http_academy_text_t *text, u_char *data,
     u_char     *p, *last;
     uintptr_t   escape;
 
+    /* what a variable says is any bytes, and one of them broke a whole page */
+
+    if (ngx_http_academy_text_mend(NULL, data, len)) {
+
+        p = ngx_pnalloc(text->pool, len);
+        if (p == NULL) {
+            text->failed = 1;
+            return;
+        }
+
+        (void) ngx_http_academy_text_mend(p, data, len);
+        data = p;
+    }
+
     escape = ngx_escape_json(NULL, data, len);
 
     p = ngx_http_academy_text_room(text, len + escape + 2);
@@ -117,6 +133,41 @@ ngx_http_academy_print_string(ngx_http_academy_text_t *text, u_char *data,
 
     text->total += last - p;
     text->buf->last = last;
+}
+
+
+/* "?" for each byte that is not UTF-8; how many these are */
+
+static ngx_uint_t
+ngx_http_academy_text_mend(u_char *dst, u_char *data, size_t len)
+{
+    u_char      *p, *last;
+    uint32_t     ch;
+    ngx_uint_t   n;
+
+    n = 0;
+    last = data + len;
+
+    while (data < last) {
+        p = data;
+        ch = (*p < 0x80) ? *p++ : ngx_utf8_decode(&p, last - p);
+
+        if (ch > 0x10ffff || (ch >= 0xd800 && ch <= 0xdfff)) {
+            n++;
+            p = data + 1;
+
+            if (dst) {
+                *dst++ = '?';
+            }
+
+        } else if (dst) {
+            dst = ngx_cpymem(dst, data, p - data);
+        }
+
+        data = p;
+    }
+
+    return n;
 }
 
 
