@@ -79,6 +79,8 @@ static char *ngx_http_academy_mount(ngx_conf_t *cf,
     ngx_http_academy_loc_conf_t *conf);
 static char *ngx_http_academy_show(ngx_conf_t *cf,
     ngx_http_academy_loc_conf_t *conf);
+static ngx_int_t ngx_http_academy_show_names(ngx_conf_t *cf,
+    ngx_http_academy_loc_conf_t *conf);
 static ngx_int_t ngx_http_academy_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_http_academy_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_academy_init_module(ngx_cycle_t *cycle);
@@ -1040,8 +1042,52 @@ ngx_http_academy_show(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
 
     ngx_str_null(&clcf->post_action);
 
+    if (ngx_http_academy_show_names(cf, conf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     return ngx_http_academy_auth_check(cf, &conf->auth, &conf->file,
                                        conf->line);
+}
+
+
+/* nginx keeps its own list no longer than it reads the configuration */
+
+static ngx_int_t
+ngx_http_academy_show_names(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
+{
+    ngx_str_t                 *name;
+    ngx_uint_t                 i;
+    ngx_http_server_name_t    *server_name;
+    ngx_http_core_srv_conf_t  *cscf;
+
+    cscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
+    server_name = cscf->server_names.elts;
+
+    if (ngx_array_init(&conf->status_names, cf->pool,
+                       cscf->server_names.nelts + 1, sizeof(ngx_str_t))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < cscf->server_names.nelts; i++) {
+
+#if (NGX_PCRE)
+        if (server_name[i].regex) {
+            continue;
+        }
+#endif
+
+        name = ngx_array_push(&conf->status_names);
+        if (name == NULL) {
+            return NGX_ERROR;
+        }
+
+        *name = server_name[i].name;
+    }
+
+    return NGX_OK;
 }
 
 

@@ -53,6 +53,7 @@ typedef struct {
     ngx_flag_t                     status;        /* it shows the exchange */
     ngx_http_complex_value_t      *status_admin;
     ngx_flag_t                     status_write;
+    ngx_array_t                    status_names;  /* of ngx_str_t */
 } ngx_http_academy_loc_conf_t;
 
 

@@ -201,3 +201,81 @@ def test_long_names_and_many_shares(nginx, figures):
         assert page["total"] == 1
 
     run(test(), 60)
+
+
+def test_a_name_that_leads_here(nginx):
+    """A page of another site, of which the name was pointed at this server
+    when the page was there, is of the same site for its browser."""
+    server = nginx(server="""
+        server_name exchange.lab *.wild.lab .both.lab tail.*;
+        location = /status {
+            academy_status exchange;
+            academy_status_write on;
+        }
+    """)
+
+    async def test():
+        client = await Client.open(server.port)
+        box = json.loads(await client.new())
+
+        async def end(host, origin=None, **more):
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", server.port)
+            writer.write((
+                f"POST /status?view=mailbox&id=agent:{box['uid']}"
+                "&action=terminate HTTP/1.0\r\nX-Academy-Status: 1\r\n"
+                f"Host: {host}\r\nOrigin: {origin or 'http://' + host}\r\n"
+                "\r\n").encode())
+            answer = await reader.read()
+            writer.close()
+            return int(answer.split()[1])
+
+        for host in ("evil.example", "evil.example:8700", "lab", "wild.lab",
+                     "xexchange.lab", "exchange.lab.evil.example", "tail.",
+                     "127.0.0.1.evil.example", "localhost.evil.example",
+                     "xwild.lab", "xboth.lab", "1.2.3"):
+            assert await end(host) == 403, host
+        assert json.loads((await client.request(
+            "GET", "/mailbox", {"mailbox": json.dumps(box)})).body)[
+                "status"] == "ACTIVE"
+        for host in ("exchange.lab", "EXCHANGE.lab:80", "a.b.wild.lab",
+                     "both.lab", "x.both.lab", "tail.example", "localhost:1",
+                     "127.0.0.1", "[::1]:8700"):
+            assert await end(host) == 200, host
+        assert await end("exchange.lab", "http://evil.example") == 403
+
+    run(test())
+
+
+def test_names_of_any_bytes(nginx):
+    """Where a variable says who somebody is, that is not always UTF-8."""
+    server = nginx(location=IDENTITY, server=STATUS + """
+        location = /own {
+            academy_status exchange;
+    """ + IDENTITY + "}")
+    odd = {b"caf\xe9": "caf?", b"\xff\xfe": "??", b"\xc3": "?",
+           b"a\xe2\x82": "a??", b"\xed\xa0\x80": "???", b"\xc0\x80": "??",
+           b"\xf4\x90\x80\x80": "????", "\u20ac\U0001f600".encode(): None,
+           b'"\\</script>': None, b"\xf8\x88\x80\x80\x80": "?????"}
+
+    async def test():
+        for name in odd:
+            body = json.dumps({"mailbox": mailbox()}).encode()
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", server.port)
+            writer.write(b"POST /mailbox HTTP/1.1\r\nHost: x\r\n"
+                         b"X-Client: %s\r\nContent-Length: %d\r\n\r\n%s"
+                         % (name, len(body), body))
+            writer.write(b"GET /own HTTP/1.1\r\nHost: x\r\nX-Client: %s\r\n"
+                         b"Connection: close\r\n\r\n" % name)
+            text = await reader.read()
+            assert text.startswith(b"HTTP/1.1 200")
+            picture = json.loads(text.split(b"\r\n\r\n")[-1].decode())
+            assert picture["viewer"]["id"] == (odd[name]
+                                               or name.decode())
+            writer.close()
+        page = await asyncio.to_thread(look, server.port, "view=mailboxes")
+        assert sorted(row["owner"] for row in page["mailboxes"]) == sorted(
+            seen or name.decode() for name, seen in odd.items())
+
+    run(test())
