@@ -114,6 +114,7 @@ struct ngx_http_academy_call_s {
     unsigned                           subclasses:1;     /* discover */
     unsigned                           verify_source:1;  /* put */
     unsigned                           asked:1;          /* get: by a client */
+    unsigned                           stays:1;          /* get: and again */
     unsigned                           repeated:1;       /* put: came again */
     unsigned                           admin:1;  /* may do all, by decree */
 

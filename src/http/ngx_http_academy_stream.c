@@ -172,6 +172,7 @@ ngx_http_academy_stream_create(ngx_http_request_t *r)
     s->call.id = ctx->call.id;
     s->call.agent_timeout = ctx->call.agent_timeout;
     s->call.asked = 1;
+    s->call.stays = 1;
     s->call.done = ngx_http_academy_stream_done;
     s->call.data = s;
 

@@ -146,18 +146,20 @@ class Exchange:
             groups="", verify=True, header="", json="{}", dedupe=0,
             messages=0, size=0):
         """The code; `repeated` says whether it was not stored again."""
+        limits = f"{messages} {size}" if messages or size else ""
         answer = self.run(
-            "put", client, groups, int(verify), src, dest, tag or new(),
-            "response" if response else "request", header, json, dedupe,
-            messages, size, self.msgexp, self.grave)
+            "put", client, groups,
+            f"{int(verify)}{'r' if response else 'q'}{src}{dest}{tag or new()}",
+            header, json, dedupe, self.msgexp, self.grave, limits)
         self.repeated = answer == [OK, 1]
         return OK if isinstance(answer, list) else answer
 
-    def take(self, uid, n=1, asked=False, client="alice", groups=""):
+    def take(self, uid, n=1, asked=False, client="alice", groups="",
+             channel=""):
         """The code if it is not OK, else [(seq, json), ...]."""
         answer = self.db.evalsha(
             self.shas["take"], 0, self.prefix, uid, client, groups, self.node,
-            self.seq + 1, n, int(asked), self.msgexp, self.grave)
+            self.seq + 1, n, int(asked), self.msgexp, self.grave, channel)
         if answer[0] != OK:
             return answer[0]
         self.more = answer[1]
@@ -176,8 +178,18 @@ class Exchange:
         return self.run("give_back", self.node, int(before), int(after),
                         self.msgexp, *args)
 
-    def restore(self, uid, old, new, order, json):
-        return self.run("restore", self.node, uid, old, new, order, json,
+    def stop(self, channel, *uids, node=None):
+        """How many were told."""
+        return self.run("stop", node or self.node, channel, *uids)[1]
+
+    def sweep(self, channel, start="", last="", node=None):
+        """Pairs of an id and a mailbox."""
+        answer = self.run("sweep", node or self.node, channel, start, last)
+        found = answer[1:] if isinstance(answer, list) else []
+        return list(zip(found[::2], found[1::2]))
+
+    def restore(self, uid, old, new, age, json):
+        return self.run("restore", self.node, uid, old, new, age, json,
                         self.msgexp)
 
     def leave(self, n=100, node=None, dead=False):

@@ -29,7 +29,9 @@ def full(socket, uids):
     with redis.Redis(unix_socket_path=socket, decode_responses=True) as db:
         db.flushall()
         fill(db, uids, MRO)
-        yield Exchange(db)
+        with db.pubsub() as somebody:
+            somebody.subscribe("here")
+            yield Exchange(db)
         db.flushall()
 
 
@@ -70,6 +72,12 @@ def test_durations(full, uids, figures):
             x.create(uid)
             x.create(new(), mro=MRO, limit=MAILBOXES * 2)
             x.tick()
+            assert x.sweep("here") == []
+            x.take(uid, asked=True, channel="here")
+            assert x.put(src, uid, response=True, json=json) == OK
+            x.stop("here", uid)
+            ((id, _),) = x.sweep("here", "-", "+")
+            x.settle((uid, id, len(json)))
 
     # one class of all, seen by its owner, by nobody, and by one of few shares
     for uid in uids[::1000]:

@@ -129,7 +129,8 @@ def nothing_left(server, boxes):
     def left():
         with asked(server) as db:
             return [key for key in db.scan_iter("*", 1000)
-                    if key.startswith(("queue:", "academy:lease:"))]
+                    if key.startswith(("queue:", "academy:lease:"))
+                    or key.startswith("academy:handed:") and db.xlen(key)]
 
     end = time.monotonic() + 5 * PATIENCE
     while left() and time.monotonic() < end:

@@ -27,6 +27,7 @@
  *     call.c      operations on mailboxes
  *     message.c   messages and their leases
  *     wait.c      calls that wait, and waking them
+ *     hand.c      messages that are handed over to those
  *     keeper.c    signs of life, and the work that one worker does for all
  */
 
@@ -83,6 +84,8 @@ typedef enum {
     NGX_HTTP_ACADEMY_SCRIPT_DISCOVER,
     NGX_HTTP_ACADEMY_SCRIPT_PUT,
     NGX_HTTP_ACADEMY_SCRIPT_TAKE,
+    NGX_HTTP_ACADEMY_SCRIPT_STOP,
+    NGX_HTTP_ACADEMY_SCRIPT_SWEEP,
     NGX_HTTP_ACADEMY_SCRIPT_SETTLE,
     NGX_HTTP_ACADEMY_SCRIPT_GIVE_BACK,
     NGX_HTTP_ACADEMY_SCRIPT_RESTORE,
@@ -158,6 +161,9 @@ ngx_uint_t ngx_http_academy_redis_commands_up(ngx_http_academy_redis_t *redis);
 ngx_uint_t ngx_http_academy_redis_up(ngx_http_academy_redis_t *redis,
     ngx_msec_t *since);
 
+/* by which others tell this worker what they hand over to it */
+ngx_str_t *ngx_http_academy_redis_channel(ngx_http_academy_redis_t *redis);
+
 /* nothing tells this worker what happens to keys: nobody can be woken */
 ngx_uint_t ngx_http_academy_redis_deaf(ngx_http_academy_redis_t *redis);
 
@@ -186,6 +192,11 @@ void ngx_http_academy_redis_wait_subscribed(ngx_http_academy_redis_t *redis,
 /* something happened to a subscribed key */
 void ngx_http_academy_redis_wait_event(ngx_http_academy_redis_t *redis,
     ngx_str_t *key, ngx_str_t *event);
+/* what others, or scripts of its own, tell this worker: see hand.c */
+void ngx_http_academy_redis_told(ngx_http_academy_redis_t *redis,
+    ngx_str_t *text);
+/* it can be told from now on; what it was not told before is looked for */
+void ngx_http_academy_redis_sweep(ngx_http_academy_redis_t *redis);
 /* both connections are up (again); one of them is lost */
 void ngx_http_academy_redis_wait_up(ngx_http_academy_redis_t *redis);
 void ngx_http_academy_redis_wait_down(ngx_http_academy_redis_t *redis);
@@ -202,15 +213,20 @@ void ngx_http_academy_redis_keeper_down(ngx_http_academy_redis_t *redis);
 
 typedef struct {
     ngx_queue_t                         queue;      /* gathered to be sent */
+    ngx_queue_t                         known;      /* handed over: by id */
     u_char                             *json;       /* malloc()ed, hiredis's */
     size_t                              size;
-    uint64_t                            seq;
+    uint64_t                            seq;        /* or an id, seq-part */
+    uint64_t                            part;
     uint64_t                            order;      /* the first seq of it */
+    ngx_msec_t                          since;
     ngx_msec_t                          due;        /* in doubt: again */
     u_char                              uid[16];
     unsigned                            doubts:2;
     unsigned                            told:1;     /* settled: see written() */
     unsigned                            leased:1;   /* again, with a new seq */
+    unsigned                            handed:1;   /* over: seq is an id */
+    unsigned                            response:1; /* and this is known */
 } ngx_http_academy_redis_lease_t;
 
 

@@ -96,6 +96,8 @@ void ngx_http_academy_redis_return_doubted(ngx_http_academy_redis_t *redis,
 void ngx_http_academy_redis_return(ngx_http_academy_redis_t *redis,
     ngx_http_academy_redis_lease_t *lease);
 
+void ngx_http_academy_redis_lease_free(ngx_http_academy_redis_lease_t *lease);
+
 /* so that what is taken next is behind what was given back */
 void ngx_http_academy_redis_flush_returned(ngx_http_academy_redis_t *redis);
 
@@ -109,8 +111,10 @@ typedef struct {
     ngx_queue_t                 asked;       /* those of the take under way */
     ngx_queue_t                 leases;      /* for what it brings */
     ngx_queue_t                 stock;       /* brought for nobody yet */
+    ngx_queue_t                 handed;      /* over, behind the stock */
     ngx_queue_t                 place;       /* in todo or idle */
     ngx_queue_t                 subscribe;   /* in wanted */
+    ngx_queue_t                 end;         /* in the queue of ends */
     ngx_http_academy_call_t    *last;        /* it knows there are none */
     ngx_msec_t                  left;        /* by its last call */
     ngx_uint_t                  leads;       /* calls to be looked for */
@@ -119,7 +123,10 @@ typedef struct {
     ngx_uint_t                  most;        /* to ask for ahead */
     u_char                      uid[16];
     unsigned                    subscribed:2;
+    unsigned                    armed:2;     /* messages are handed over */
     unsigned                    asking:1;    /* a take is under way */
+    unsigned                    arms:1;      /* and arms, if none is left */
+    unsigned                    ends:1;      /* in ends */
     unsigned                    busy:1;      /* handlers run */
     unsigned                    again:1;
     unsigned                    sure:1;      /* subscribed, and no event */
@@ -140,9 +147,17 @@ struct ngx_http_academy_redis_wait_s {
     ngx_queue_t                        todo;      /* to be looked at */
     ngx_queue_t                        idle;      /* oldest first */
     ngx_queue_t                        wanted;    /* to be subscribed */
+    ngx_queue_t                        ends;      /* to be handed no more */
+    ngx_queue_t                        known;     /* leases, by id */
+    ngx_queue_t                        swept;     /* that were unknown */
     ngx_event_t                        subscribe;
+    ngx_event_t                        stop;
+    ngx_str_t                          last;      /* id, of those swept */
+    u_char                             last_id[2 * NGX_INT64_LEN + 1];
+    uint64_t                           nswept;
     ngx_uint_t                         looks;     /* of todo, under way */
     unsigned                           stalled:1;
+    unsigned                           missed:1;  /* something told */
 };
 
 
@@ -153,10 +168,48 @@ struct ngx_http_academy_redis_wait_s {
 ngx_uint_t ngx_http_academy_redis_wait_hold(ngx_http_academy_redis_t *redis,
     u_char uid[16]);
 
+ngx_http_academy_redis_mailbox_t *ngx_http_academy_redis_find(
+    ngx_http_academy_redis_wait_t *wait, u_char uid[16]);
+ngx_http_academy_redis_mailbox_t *ngx_http_academy_redis_enter(
+    ngx_http_academy_redis_t *redis, u_char uid[16]);
+
+/* what a mailbox needs now; it may be gone afterwards */
+void ngx_http_academy_redis_step(ngx_http_academy_redis_mailbox_t *mailbox);
+
+/* to be looked at when Redis is there again, or can do more */
+void ngx_http_academy_redis_put_off(ngx_http_academy_redis_mailbox_t *mailbox);
+
+/* a call gets what was handed over: whether there is one for it */
+ngx_uint_t ngx_http_academy_redis_serve_handed(
+    ngx_http_academy_redis_mailbox_t *mailbox,
+    ngx_http_academy_redis_lease_t *lease);
+
 /* once a second */
 void ngx_http_academy_redis_wait_tick(ngx_http_academy_redis_t *redis);
 
 void ngx_http_academy_redis_wait_cancel(ngx_http_academy_call_t *call);
+
+
+/* hand.c: whether messages are handed over to a mailbox's calls here */
+
+#define NGX_HTTP_ACADEMY_REDIS_UNARMED  0
+#define NGX_HTTP_ACADEMY_REDIS_ARMED    1     /* or may be */
+#define NGX_HTTP_ACADEMY_REDIS_ENDING   2
+
+
+void ngx_http_academy_redis_hand_init(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_wait_t *wait);
+
+/* no more are to come; then step() */
+void ngx_http_academy_redis_disarm(ngx_http_academy_redis_mailbox_t *mailbox);
+
+/* the connection is lost by which it is told when no more come */
+void ngx_http_academy_redis_hand_down(
+    ngx_http_academy_redis_mailbox_t *mailbox);
+
+/* gives those that wait here to those calls that wait */
+void ngx_http_academy_redis_hand(ngx_http_academy_redis_mailbox_t *mailbox);
+
 
 
 #endif /* _NGX_HTTP_ACADEMY_REDIS_CALL_H_INCLUDED_ */

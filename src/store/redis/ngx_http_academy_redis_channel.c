@@ -191,14 +191,24 @@ static void
 ngx_http_academy_redis_alive(ngx_http_academy_redis_peer_t *peer, char *kind,
     redisReply *event)
 {
+    ngx_str_t  text;
+
     if (!peer->ready) {
         ngx_http_academy_redis_ready(peer);
         return;
     }
 
-    if (ngx_strcmp(kind, "message") == 0 && event->type == REDIS_REPLY_STRING
-        && ngx_strcmp(event->str, "rpush") == 0)
-    {
-        ngx_http_academy_redis_heard(peer->redis);
+    if (event->type != REDIS_REPLY_STRING || ngx_strcmp(kind, "message") != 0) {
+        return;
     }
+
+    if (ngx_strcmp(event->str, "rpush") == 0) {
+        ngx_http_academy_redis_heard(peer->redis);
+        return;
+    }
+
+    text.data = (u_char *) event->str;
+    text.len = event->len;
+
+    ngx_http_academy_redis_told(peer->redis, &text);
 }

@@ -81,10 +81,8 @@ struct ngx_http_academy_redis_keeper_s {
     ngx_http_academy_redis_changes_t  mailboxes;
     ngx_http_academy_redis_changes_t  requests;
 
-    ngx_str_t                         active;      /* patterns of keys */
-    ngx_str_t                         owner;
-    ngx_str_t                         request;
-    ngx_str_t                         both;
+    ngx_str_t                         told;        /* patterns of keys */
+    ngx_str_t                         scanned;
     u_char                            cursor[NGX_INT64_LEN + 1];
     size_t                            len;
 
@@ -148,16 +146,17 @@ ngx_http_academy_redis_keeper_init(ngx_http_academy_redis_t *redis)
         return NGX_ERROR;
     }
 
-    /* both: "active:" and "request:", and none of the exchange's other keys */
+    /*
+     * "active:", "owner:" and "request:", or the first and the last of them,
+     * and none of the exchange's other keys: each event is held against each
+     * pattern, so there is one
+     */
 
-    if (ngx_http_academy_redis_pattern(redis, "active:*", &keeper->active)
+    if (ngx_http_academy_redis_pattern(redis, "[aor][cwe][tnq][ieu][vre]*",
+                                       &keeper->told)
         != NGX_OK
-        || ngx_http_academy_redis_pattern(redis, "owner:*", &keeper->owner)
-           != NGX_OK
-        || ngx_http_academy_redis_pattern(redis, "request:*", &keeper->request)
-           != NGX_OK
         || ngx_http_academy_redis_pattern(redis, "[ar][ce][tq]*",
-                                          &keeper->both)
+                                          &keeper->scanned)
            != NGX_OK)
     {
         return NGX_ERROR;
@@ -331,9 +330,7 @@ ngx_http_academy_redis_ticked(ngx_http_academy_redis_t *redis, void *data,
     if (keeper->patterns) {
         keeper->patterns = 0;
 
-        (void) ngx_http_academy_redis_punsubscribe(redis, &keeper->active);
-        (void) ngx_http_academy_redis_punsubscribe(redis, &keeper->owner);
-        (void) ngx_http_academy_redis_punsubscribe(redis, &keeper->request);
+        (void) ngx_http_academy_redis_punsubscribe(redis, &keeper->told);
     }
 }
 
@@ -354,12 +351,7 @@ ngx_http_academy_redis_lead(ngx_http_academy_redis_t *redis, redisReply *reply)
 
     if (!keeper->leader) {
 
-        if (ngx_http_academy_redis_psubscribe(redis, &keeper->active) != NGX_OK
-            || ngx_http_academy_redis_psubscribe(redis, &keeper->owner)
-               != NGX_OK
-            || ngx_http_academy_redis_psubscribe(redis, &keeper->request)
-               != NGX_OK)
-        {
+        if (ngx_http_academy_redis_psubscribe(redis, &keeper->told) != NGX_OK) {
             return;
         }
 
@@ -802,7 +794,7 @@ ngx_http_academy_redis_scan_next(ngx_http_academy_redis_t *redis)
     cursor.data = keeper->cursor;
     cursor.len = keeper->len;
 
-    if (ngx_http_academy_redis_scan(redis, &cursor, &keeper->both,
+    if (ngx_http_academy_redis_scan(redis, &cursor, &keeper->scanned,
                                     ngx_http_academy_redis_scanned, NULL)
         == NGX_OK)
     {

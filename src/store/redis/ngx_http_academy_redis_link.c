@@ -388,6 +388,7 @@ ngx_http_academy_redis_ready(ngx_http_academy_redis_peer_t *peer)
 
     ngx_http_academy_redis_probe(redis);
 
+    ngx_http_academy_redis_sweep(redis);
     ngx_http_academy_redis_wait_up(redis);
     ngx_http_academy_redis_keeper_up(redis);
 }
@@ -555,6 +556,13 @@ ngx_http_academy_redis_up(ngx_http_academy_redis_t *redis, ngx_msec_t *since)
     *since = redis->link->since;
 
     return redis->link->up;
+}
+
+
+ngx_str_t *
+ngx_http_academy_redis_channel(ngx_http_academy_redis_t *redis)
+{
+    return &redis->link->alive;
 }
 
 

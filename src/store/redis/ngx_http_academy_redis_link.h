@@ -164,7 +164,7 @@ void ngx_http_academy_redis_event(redisAsyncContext *ac, void *reply,
 
 /* script.c */
 
-/* "EVALSHA sha 0 prefix args...", as hiredis makes it; NGX_ERROR: no memory */
+/* "EVALSHA sha 0 prefix args..." as Redis reads it; NGX_ERROR: no memory */
 ngx_int_t ngx_http_academy_redis_script_format(
     ngx_http_academy_redis_command_t *command, ngx_str_t *args, ngx_uint_t n);
 

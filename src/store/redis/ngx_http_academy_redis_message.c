@@ -50,12 +50,19 @@
                                         + 2 * NGX_HTTP_ACADEMY_REDIS_NAME)
 
 
+/* of a put: see put.lua */
+
+#define NGX_HTTP_ACADEMY_REDIS_IDS     (2 + 3 * NGX_HTTP_ACADEMY_UUID_LEN)
+
+
 typedef struct {
     ngx_queue_t                      leases;
     ngx_http_academy_redis_script_e  script;
 } ngx_http_academy_redis_batch_t;
 
 
+static u_char *ngx_http_academy_redis_print_limits(u_char *p,
+    ngx_http_academy_limits_t *limits);
 static size_t ngx_http_academy_redis_limit(size_t limit);
 static void ngx_http_academy_redis_header(ngx_http_academy_envelope_t *env,
     u_char *buf, ngx_str_t *header);
@@ -84,6 +91,8 @@ static ngx_uint_t ngx_http_academy_redis_fill_returned(
     ngx_queue_t *rest, ngx_str_t *args);
 static u_char *ngx_http_academy_redis_fill_name(
     ngx_http_academy_redis_lease_t *lease, ngx_str_t *args, u_char *p);
+static u_char *ngx_http_academy_redis_print_seq(u_char *p,
+    ngx_http_academy_redis_lease_t *lease);
 static void ngx_http_academy_redis_sent_handler(
     ngx_http_academy_redis_t *redis, void *data,
     ngx_http_academy_redis_answer_t *answer);
@@ -94,21 +103,21 @@ static void ngx_http_academy_redis_sent_handler(
 static u_char  ngx_http_academy_redis_text[NGX_INT64_LEN
                                            + NGX_HTTP_ACADEMY_REDIS_BATCH
                                              * (NGX_HTTP_ACADEMY_UUID_LEN
-                                                + 2 * NGX_INT64_LEN)];
+                                                + 3 * NGX_INT64_LEN + 1)];
 
 
 ngx_int_t
 ngx_http_academy_redis_put(ngx_http_academy_call_t *call)
 {
+    u_char                         *p, ids[NGX_HTTP_ACADEMY_REDIS_IDS];
+    u_char                          limits[2 * NGX_SIZE_T_LEN + 1];
     u_char                          buf[NGX_HTTP_ACADEMY_REDIS_HEADER];
     ngx_str_t                       header;
     ngx_http_academy_expiry_t      *expiry;
-    ngx_http_academy_limits_t      *limits;
     ngx_http_academy_envelope_t    *env;
     ngx_http_academy_redis_args_t   args;
 
     env = call->in.envelope;
-    limits = call->limits;
     expiry = call->exchange->expiry;
 
     args.n = 0;
@@ -119,33 +128,45 @@ ngx_http_academy_redis_put(ngx_http_academy_call_t *call)
         return NGX_DONE;
     }
 
+    p = ids;
+    *p++ = call->verify_source ? '1' : '0';
+    *p++ = env->request ? 'q' : 'r';
+    p = ngx_http_academy_uuid_print(p, env->src.id.uid);
+    p = ngx_http_academy_uuid_print(p, env->dest.id.uid);
+    p = ngx_http_academy_uuid_print(p, env->tag);
+
     ngx_http_academy_redis_header(env, buf, &header);
 
-    ngx_http_academy_redis_arg_number(&args, call->verify_source);
-    ngx_http_academy_redis_arg_uid(&args, env->src.id.uid);
-    ngx_http_academy_redis_arg_uid(&args, env->dest.id.uid);
-    ngx_http_academy_redis_arg_uid(&args, env->tag);
-
-    if (env->request) {
-        ngx_http_academy_redis_arg_data(&args, (u_char *) "request",
-                                        sizeof("request") - 1);
-    } else {
-        ngx_http_academy_redis_arg_data(&args, (u_char *) "response",
-                                        sizeof("response") - 1);
-    }
-
+    ngx_http_academy_redis_arg_data(&args, ids, p - ids);
     ngx_http_academy_redis_arg_str(&args, &header);
     ngx_http_academy_redis_arg_str(&args, &env->json);
     ngx_http_academy_redis_arg_number(&args, call->deduplicate);
-    ngx_http_academy_redis_arg_number(&args,
-                              ngx_http_academy_redis_limit(limits->messages));
-    ngx_http_academy_redis_arg_number(&args,
-                              ngx_http_academy_redis_limit(limits->bytes));
     ngx_http_academy_redis_arg_number(&args, expiry->messages);
     ngx_http_academy_redis_arg_number(&args, expiry->mailboxes);
 
+    p = ngx_http_academy_redis_print_limits(limits, call->limits);
+
+    ngx_http_academy_redis_arg_data(&args, limits, p - limits);
+
     return ngx_http_academy_redis_start(call, NGX_HTTP_ACADEMY_SCRIPT_PUT,
                                         &args);
+}
+
+
+static u_char *
+ngx_http_academy_redis_print_limits(u_char *p,
+    ngx_http_academy_limits_t *limits)
+{
+    size_t  messages, bytes;
+
+    messages = ngx_http_academy_redis_limit(limits->messages);
+    bytes = ngx_http_academy_redis_limit(limits->bytes);
+
+    if (messages == 0 && bytes == 0) {
+        return p;
+    }
+
+    return ngx_sprintf(p, "%uz %uz", messages, bytes);
 }
 
 
@@ -267,7 +288,13 @@ ngx_http_academy_redis_written(ngx_http_academy_exchange_t *exchange,
             continue;
         }
 
-        if (lease->told || !ngx_http_academy_redis_is_response(lease)) {
+        if (lease->told) {
+            continue;
+        }
+
+        if (lease->handed ? !lease->response
+                          : !ngx_http_academy_redis_is_response(lease))
+        {
             continue;
         }
 
@@ -280,6 +307,10 @@ ngx_http_academy_redis_written(ngx_http_academy_exchange_t *exchange,
         *copy = *lease;
         copy->json = NULL;
         lease->told = 1;
+
+        if (lease->handed) {
+            ngx_queue_insert_after(&lease->known, &copy->known);
+        }
 
         ngx_http_academy_redis_gather(redis, &redis->wait->gather.settled,
                                       copy);
@@ -364,11 +395,17 @@ static void
 ngx_http_academy_redis_lease_again(ngx_http_academy_redis_t *redis,
     ngx_http_academy_redis_lease_t *lease)
 {
-    uint64_t                        old;
+    u_char                          old[2 * NGX_INT64_LEN + 1];
+    size_t                          len;
     ngx_http_academy_expiry_t      *expiry;
     ngx_http_academy_redis_args_t   args;
 
-    old = lease->seq;
+    len = ngx_http_academy_redis_print_seq(old, lease) - old;
+
+    if (lease->handed) {
+        lease->handed = 0;
+        ngx_queue_remove(&lease->known);
+    }
 
     lease->leased = 1;
     lease->seq = ++redis->seq;
@@ -381,9 +418,9 @@ ngx_http_academy_redis_lease_again(ngx_http_academy_redis_t *redis,
     ngx_http_academy_redis_arg_data(&args, redis->node,
                                     NGX_HTTP_ACADEMY_NODE_LEN);
     ngx_http_academy_redis_arg_uid(&args, lease->uid);
-    ngx_http_academy_redis_arg_number(&args, old);
+    ngx_http_academy_redis_arg_data(&args, old, len);
     ngx_http_academy_redis_arg_number(&args, lease->seq);
-    ngx_http_academy_redis_arg_number(&args, lease->order);
+    ngx_http_academy_redis_arg_number(&args, ngx_current_msec - lease->since);
     ngx_http_academy_redis_arg_data(&args, lease->json, lease->size);
     ngx_http_academy_redis_arg_number(&args, expiry->messages);
 
@@ -421,7 +458,7 @@ ngx_http_academy_redis_settle(ngx_http_academy_exchange_t *exchange,
         lease->json = NULL;
 
         if (lease->told && !lease->leased) {
-            ngx_free(lease);
+            ngx_http_academy_redis_lease_free(lease);
             continue;
         }
 
@@ -853,10 +890,22 @@ ngx_http_academy_redis_fill_name(ngx_http_academy_redis_lease_t *lease,
     args[0].len = p - args[0].data;
 
     args[1].data = p;
-    p = ngx_sprintf(p, "%uL", lease->seq);
+    p = ngx_http_academy_redis_print_seq(p, lease);
     args[1].len = p - args[1].data;
 
     return p;
+}
+
+
+static u_char *
+ngx_http_academy_redis_print_seq(u_char *p,
+    ngx_http_academy_redis_lease_t *lease)
+{
+    if (lease->handed) {
+        return ngx_sprintf(p, "%uL-%uL", lease->seq, lease->part);
+    }
+
+    return ngx_sprintf(p, "%uL", lease->seq);
 }
 
 
@@ -898,12 +947,23 @@ ngx_http_academy_redis_sent_handler(ngx_http_academy_redis_t *redis,
             continue;
         }
 
-        if (lease->json) {
-            ngx_http_academy_redis_free(lease->json);
-        }
-
-        ngx_free(lease);
+        ngx_http_academy_redis_lease_free(lease);
     }
 
     ngx_free(batch);
+}
+
+
+void
+ngx_http_academy_redis_lease_free(ngx_http_academy_redis_lease_t *lease)
+{
+    if (lease->handed) {
+        ngx_queue_remove(&lease->known);
+    }
+
+    if (lease->json) {
+        ngx_http_academy_redis_free(lease->json);
+    }
+
+    ngx_free(lease);
 }

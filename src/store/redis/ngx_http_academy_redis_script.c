@@ -51,6 +51,8 @@ static ngx_str_t  ngx_http_academy_script_texts[NGX_HTTP_ACADEMY_SCRIPTS] = {
     ngx_string(NGX_HTTP_ACADEMY_LUA_DISCOVER),
     ngx_string(NGX_HTTP_ACADEMY_LUA_PUT),
     ngx_string(NGX_HTTP_ACADEMY_LUA_TAKE),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_STOP),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_SWEEP),
     ngx_string(NGX_HTTP_ACADEMY_LUA_SETTLE),
     ngx_string(NGX_HTTP_ACADEMY_LUA_GIVE_BACK),
     ngx_string(NGX_HTTP_ACADEMY_LUA_RESTORE),
@@ -63,8 +65,8 @@ static ngx_str_t  ngx_http_academy_script_texts[NGX_HTTP_ACADEMY_SCRIPTS] = {
 
 static const char  *ngx_http_academy_script_files[NGX_HTTP_ACADEMY_SCRIPTS] = {
     "create", "terminate", "close", "status", "share", "unshare", "shares",
-    "heartbeat", "beat", "stats", "discover", "put", "take", "settle",
-    "give_back", "restore", "leave", "tick", "index", "requests"
+    "heartbeat", "beat", "stats", "discover", "put", "take", "stop", "sweep",
+    "settle", "give_back", "restore", "leave", "tick", "index", "requests"
 };
 
 
@@ -97,6 +99,9 @@ static ngx_http_academy_redis_error_t  ngx_http_academy_redis_errors[] = {
 };
 
 
+static u_char *ngx_http_academy_redis_script_arg(u_char *p, ngx_str_t *arg);
+static u_char *ngx_http_academy_redis_script_number(u_char *p, u_char kind,
+    size_t n);
 static ngx_http_academy_redis_error_t *ngx_http_academy_redis_find_error(
     redisReply *reply);
 static void ngx_http_academy_redis_say_error(
@@ -132,55 +137,87 @@ ngx_int_t
 ngx_http_academy_redis_script_format(ngx_http_academy_redis_command_t *command,
     ngx_str_t *args, ngx_uint_t n)
 {
-    int           len;
-    size_t       *size, sizes[64];
-    ngx_uint_t    i;
-    const char  **argv, *args_fit[64];
-    u_char       *buf;
+    u_char     *p;
+    size_t      size;
+    ngx_str_t   arg;
+    ngx_uint_t  i;
 
-    buf = NULL;
-    argv = args_fit;
-    size = sizes;
-
-    if (n + NGX_HTTP_ACADEMY_SCRIPT_ARGS > 64) {
-        buf = ngx_alloc((n + NGX_HTTP_ACADEMY_SCRIPT_ARGS)
-                        * (sizeof(char *) + sizeof(size_t)), ngx_cycle->log);
-        if (buf == NULL) {
-            return NGX_ERROR;
-        }
-
-        argv = (const char **) buf;
-        size = (size_t *) (argv + n + NGX_HTTP_ACADEMY_SCRIPT_ARGS);
-    }
-
-    argv[0] = "EVALSHA";
-    size[0] = sizeof("EVALSHA") - 1;
-    argv[1] = (char *) ngx_http_academy_script_names[command->script];
-    size[1] = NGX_HTTP_ACADEMY_SHA_LEN;
-    argv[2] = "0";
-    size[2] = 1;
-    argv[3] = (char *) command->redis->prefix.data;
-    size[3] = command->redis->prefix.len;
+    size = (n + NGX_HTTP_ACADEMY_SCRIPT_ARGS + 1)
+           * (sizeof("$" CRLF CRLF) - 1 + NGX_SIZE_T_LEN)
+           + sizeof("EVALSHA0") - 1 + NGX_HTTP_ACADEMY_SHA_LEN
+           + command->redis->prefix.len;
 
     for (i = 0; i < n; i++) {
-        argv[NGX_HTTP_ACADEMY_SCRIPT_ARGS + i] = (char *) args[i].data;
-        size[NGX_HTTP_ACADEMY_SCRIPT_ARGS + i] = args[i].len;
+        size += args[i].len;
     }
 
-    len = redisFormatCommandArgv(&command->text,
-                                 (int) n + NGX_HTTP_ACADEMY_SCRIPT_ARGS, argv,
-                                 size);
-    if (buf) {
-        ngx_free(buf);
-    }
-
-    if (len < 0) {
+    p = ngx_alloc(size, ngx_cycle->log);
+    if (p == NULL) {
         return NGX_ERROR;
     }
 
-    command->len = (size_t) len;
+    command->text = (char *) p;
+
+    p = ngx_http_academy_redis_script_number(p, '*',
+                                          n + NGX_HTTP_ACADEMY_SCRIPT_ARGS);
+
+    ngx_str_set(&arg, "EVALSHA");
+    p = ngx_http_academy_redis_script_arg(p, &arg);
+
+    arg.data = ngx_http_academy_script_names[command->script];
+    arg.len = NGX_HTTP_ACADEMY_SHA_LEN;
+    p = ngx_http_academy_redis_script_arg(p, &arg);
+
+    ngx_str_set(&arg, "0");
+    p = ngx_http_academy_redis_script_arg(p, &arg);
+
+    p = ngx_http_academy_redis_script_arg(p, &command->redis->prefix);
+
+    for (i = 0; i < n; i++) {
+        p = ngx_http_academy_redis_script_arg(p, &args[i]);
+    }
+
+    command->len = p - (u_char *) command->text;
 
     return NGX_OK;
+}
+
+
+static u_char *
+ngx_http_academy_redis_script_arg(u_char *p, ngx_str_t *arg)
+{
+    p = ngx_http_academy_redis_script_number(p, '$', arg->len);
+
+    if (arg->len) {
+        p = ngx_cpymem(p, arg->data, arg->len);
+    }
+
+    *p++ = CR;
+    *p++ = LF;
+
+    return p;
+}
+
+
+static u_char *
+ngx_http_academy_redis_script_number(u_char *p, u_char kind, size_t n)
+{
+    u_char  *last, text[NGX_SIZE_T_LEN];
+
+    last = text + NGX_SIZE_T_LEN;
+
+    *p++ = kind;
+
+    do {
+        *--last = (u_char) ('0' + n % 10);
+        n /= 10;
+    } while (n);
+
+    p = ngx_cpymem(p, last, text + NGX_SIZE_T_LEN - last);
+    *p++ = CR;
+    *p++ = LF;
+
+    return p;
 }
 
 

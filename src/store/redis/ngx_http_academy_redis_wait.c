@@ -24,6 +24,9 @@
  * A look that brings less than was told is explained by nothing but a share
  * that was withdrawn: then those calls are looked for that it did not cover.
  *
+ * A look for event streams that finds no more messages makes that those that
+ * come are handed over, see hand.c; as long as this is so nothing is taken.
+ *
  * When a connection is lost, calls stay where they are.  Once there is a new
  * one, all mailboxes are subscribed to again, and looked at, some at a time.
  */
@@ -59,12 +62,8 @@
 static void ngx_http_academy_redis_insert(ngx_rbtree_node_t *temp,
     ngx_rbtree_node_t *node, ngx_rbtree_node_t *sentinel);
 static ngx_rbtree_key_t ngx_http_academy_redis_key(u_char uid[16]);
-static ngx_http_academy_redis_mailbox_t *ngx_http_academy_redis_find(
-    ngx_http_academy_redis_wait_t *wait, u_char uid[16]);
 static ngx_http_academy_redis_mailbox_t *ngx_http_academy_redis_find_key(
     ngx_http_academy_redis_t *redis, ngx_str_t *key);
-static ngx_http_academy_redis_mailbox_t *ngx_http_academy_redis_enter(
-    ngx_http_academy_redis_t *redis, u_char uid[16]);
 static void ngx_http_academy_redis_vacate(
     ngx_http_academy_redis_mailbox_t *mailbox);
 static void ngx_http_academy_redis_discard(
@@ -73,13 +72,13 @@ static ngx_int_t ngx_http_academy_redis_deliver(ngx_http_academy_call_t *call,
     ngx_http_academy_redis_lease_t *lease);
 static void ngx_http_academy_redis_leave(ngx_http_academy_call_t *call,
     ngx_http_academy_redis_mailbox_t *mailbox);
-static void ngx_http_academy_redis_step(
-    ngx_http_academy_redis_mailbox_t *mailbox);
 static void ngx_http_academy_redis_look(
     ngx_http_academy_redis_mailbox_t *mailbox);
 static ngx_http_academy_call_t *ngx_http_academy_redis_cover(
     ngx_http_academy_redis_mailbox_t *mailbox, ngx_uint_t *n,
     ngx_uint_t *asked);
+static ngx_str_t *ngx_http_academy_redis_arm(
+    ngx_http_academy_redis_mailbox_t *mailbox);
 static ngx_uint_t ngx_http_academy_redis_same(ngx_http_academy_caller_t *one,
     ngx_http_academy_caller_t *two);
 static ngx_int_t ngx_http_academy_redis_reserve(
@@ -89,6 +88,8 @@ static void ngx_http_academy_redis_release(
 static void ngx_http_academy_redis_look_handler(
     ngx_http_academy_redis_t *redis, void *data,
     ngx_http_academy_redis_answer_t *answer);
+static void ngx_http_academy_redis_left_over(
+    ngx_http_academy_redis_mailbox_t *mailbox);
 static void ngx_http_academy_redis_brought(
     ngx_http_academy_redis_mailbox_t *mailbox, redisReply *reply,
     ngx_queue_t *served);
@@ -108,8 +109,6 @@ static void ngx_http_academy_redis_uncover(
 static void ngx_http_academy_redis_review(
     ngx_http_academy_redis_mailbox_t *mailbox);
 static void ngx_http_academy_redis_finish(ngx_queue_t *served);
-static void ngx_http_academy_redis_put_off(
-    ngx_http_academy_redis_mailbox_t *mailbox);
 static void ngx_http_academy_redis_pump(ngx_http_academy_redis_wait_t *wait);
 static void ngx_http_academy_redis_want(
     ngx_http_academy_redis_mailbox_t *mailbox);
@@ -157,6 +156,8 @@ ngx_http_academy_redis_wait_init(ngx_http_academy_redis_t *redis)
     wait->subscribe.handler = ngx_http_academy_redis_subscribe_handler;
     wait->subscribe.data = redis;
     wait->subscribe.log = ngx_cycle->log;
+
+    ngx_http_academy_redis_hand_init(redis, wait);
 
     redis->wait = wait;
 
@@ -210,7 +211,7 @@ ngx_http_academy_redis_key(u_char uid[16])
 }
 
 
-static ngx_http_academy_redis_mailbox_t *
+ngx_http_academy_redis_mailbox_t *
 ngx_http_academy_redis_find(ngx_http_academy_redis_wait_t *wait,
     u_char uid[16])
 {
@@ -269,7 +270,7 @@ ngx_http_academy_redis_find_key(ngx_http_academy_redis_t *redis,
 }
 
 
-static ngx_http_academy_redis_mailbox_t *
+ngx_http_academy_redis_mailbox_t *
 ngx_http_academy_redis_enter(ngx_http_academy_redis_t *redis, u_char uid[16])
 {
     ngx_http_academy_redis_wait_t     *wait;
@@ -301,6 +302,7 @@ ngx_http_academy_redis_enter(ngx_http_academy_redis_t *redis, u_char uid[16])
     ngx_queue_init(&mailbox->asked);
     ngx_queue_init(&mailbox->leases);
     ngx_queue_init(&mailbox->stock);
+    ngx_queue_init(&mailbox->handed);
 
     mailbox->node.key = ngx_http_academy_redis_key(uid);
     ngx_rbtree_insert(&wait->mailboxes, &mailbox->node);
@@ -322,6 +324,11 @@ ngx_http_academy_redis_vacate(ngx_http_academy_redis_mailbox_t *mailbox)
     if (mailbox->wanted) {
         mailbox->wanted = 0;
         ngx_queue_remove(&mailbox->subscribe);
+    }
+
+    if (mailbox->armed) {
+        ngx_http_academy_redis_disarm(mailbox);
+        return;
     }
 
     if (mailbox->subscribed == NGX_HTTP_ACADEMY_REDIS_NO) {
@@ -374,10 +381,12 @@ ngx_http_academy_redis_get(ngx_http_academy_call_t *call)
         return NGX_DONE;
     }
 
-    if (mailbox->last == call && !call->asked
-        && !ngx_queue_empty(&mailbox->stock))
+    if (mailbox->last == call && !call->asked && !mailbox->held
+        && (!ngx_queue_empty(&mailbox->stock)
+            || !ngx_queue_empty(&mailbox->handed)))
     {
-        q = ngx_queue_head(&mailbox->stock);
+        q = ngx_queue_head(ngx_queue_empty(&mailbox->stock)
+                           ? &mailbox->handed : &mailbox->stock);
         ngx_queue_remove(q);
 
         return ngx_http_academy_redis_deliver(call,
@@ -477,12 +486,12 @@ ngx_http_academy_redis_lead(ngx_http_academy_call_t *call,
 }
 
 
-/* what a mailbox needs now; it may be gone afterwards */
-
-static void
+void
 ngx_http_academy_redis_step(ngx_http_academy_redis_mailbox_t *mailbox)
 {
-    if (mailbox->asking || mailbox->busy) {
+    if (mailbox->asking || mailbox->busy
+        || mailbox->armed == NGX_HTTP_ACADEMY_REDIS_ENDING)
+    {
         return;
     }
 
@@ -492,6 +501,12 @@ ngx_http_academy_redis_step(ngx_http_academy_redis_mailbox_t *mailbox)
     }
 
     if (mailbox->leads || mailbox->again) {
+
+        if (mailbox->armed) {
+            ngx_http_academy_redis_disarm(mailbox);
+            return;
+        }
+
         ngx_http_academy_redis_look(mailbox);
         return;
     }
@@ -505,6 +520,7 @@ ngx_http_academy_redis_step(ngx_http_academy_redis_mailbox_t *mailbox)
 static void
 ngx_http_academy_redis_look(ngx_http_academy_redis_mailbox_t *mailbox)
 {
+    ngx_str_t                      *channel;
     ngx_uint_t                      n, asked;
     ngx_http_academy_call_t        *call;
     ngx_http_academy_redis_t       *redis;
@@ -541,6 +557,9 @@ ngx_http_academy_redis_look(ngx_http_academy_redis_mailbox_t *mailbox)
     ngx_http_academy_redis_arg_number(&args, expiry->messages);
     ngx_http_academy_redis_arg_number(&args, expiry->mailboxes);
 
+    channel = ngx_http_academy_redis_arm(mailbox);
+    ngx_http_academy_redis_arg_str(&args, channel);
+
     if (ngx_http_academy_redis_run(redis, NGX_HTTP_ACADEMY_SCRIPT_TAKE,
                                    args.args, args.n,
                                    ngx_http_academy_redis_look_handler,
@@ -566,6 +585,7 @@ ngx_http_academy_redis_look(ngx_http_academy_redis_mailbox_t *mailbox)
     mailbox->again = 0;
     mailbox->last = NULL;
     mailbox->held = 0;
+    mailbox->arms = (channel->len != 0);
     mailbox->sure = (mailbox->subscribed == NGX_HTTP_ACADEMY_REDIS_YES);
 
     return;
@@ -644,6 +664,40 @@ ngx_http_academy_redis_cover(ngx_http_academy_redis_mailbox_t *mailbox,
 }
 
 
+/*
+ * By what those messages are told that come when none is left: empty, unless
+ * an event stream waits, and nobody else.
+ */
+
+static ngx_str_t *
+ngx_http_academy_redis_arm(ngx_http_academy_redis_mailbox_t *mailbox)
+{
+    ngx_queue_t              *q;
+    ngx_http_academy_call_t  *call;
+
+    static ngx_str_t  none = ngx_null_string;
+
+    if (mailbox->subscribed != NGX_HTTP_ACADEMY_REDIS_YES || mailbox->leads
+        || ngx_exiting)
+    {
+        return &none;
+    }
+
+    for (q = ngx_queue_head(&mailbox->calls);
+         q != ngx_queue_sentinel(&mailbox->calls);
+         q = ngx_queue_next(q))
+    {
+        call = ngx_queue_data(q, ngx_http_academy_call_t, queue);
+
+        if (!call->stays) {
+            return &none;
+        }
+    }
+
+    return ngx_http_academy_redis_channel(mailbox->redis);
+}
+
+
 static ngx_uint_t
 ngx_http_academy_redis_same(ngx_http_academy_caller_t *one,
     ngx_http_academy_caller_t *two)
@@ -688,6 +742,7 @@ ngx_http_academy_redis_reserve(ngx_http_academy_redis_mailbox_t *mailbox,
 
         lease->seq = ++mailbox->redis->seq;
         lease->order = lease->seq;
+        lease->since = ngx_current_msec;
         ngx_memcpy(lease->uid, mailbox->uid, 16);
 
         ngx_queue_insert_tail(&mailbox->leases, &lease->queue);
@@ -720,7 +775,7 @@ ngx_http_academy_redis_look_handler(ngx_http_academy_redis_t *redis,
     ngx_http_academy_redis_mailbox_t *mailbox = data;
 
     ngx_uint_t                      put_off;
-    ngx_queue_t                     served, *q;
+    ngx_queue_t                     served;
     ngx_http_academy_redis_wait_t  *wait;
 
     wait = redis->wait;
@@ -779,15 +834,11 @@ ngx_http_academy_redis_look_handler(ngx_http_academy_redis_t *redis,
 
     mailbox->most = ngx_min(2 * mailbox->most, NGX_HTTP_ACADEMY_REDIS_LOOK);
 
-    while (!ngx_queue_empty(&mailbox->stock)) {
+    if (!ngx_queue_empty(&mailbox->stock)) {
         mailbox->most = 1;
-
-        q = ngx_queue_last(&mailbox->stock);
-        ngx_queue_remove(q);
-
-        ngx_http_academy_redis_return(redis,
-                   ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue));
     }
+
+    ngx_http_academy_redis_left_over(mailbox);
 
     if (put_off && !ngx_queue_empty(&mailbox->calls)) {
         ngx_http_academy_redis_put_off(mailbox);
@@ -797,6 +848,33 @@ ngx_http_academy_redis_look_handler(ngx_http_academy_redis_t *redis,
     }
 
     ngx_http_academy_redis_pump(wait);
+}
+
+
+/*
+ * What a look brought for nobody goes back, before what came behind it: if
+ * messages are handed over, when they no more are.
+ */
+
+static void
+ngx_http_academy_redis_left_over(ngx_http_academy_redis_mailbox_t *mailbox)
+{
+    ngx_queue_t  *q;
+
+    while (!ngx_queue_empty(&mailbox->stock)) {
+        q = ngx_queue_last(&mailbox->stock);
+        ngx_queue_remove(q);
+
+        if (mailbox->armed) {
+            ngx_queue_insert_head(&mailbox->handed, q);
+            continue;
+        }
+
+        ngx_http_academy_redis_return(mailbox->redis,
+                   ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue));
+    }
+
+    ngx_http_academy_redis_hand(mailbox);
 }
 
 
@@ -816,6 +894,10 @@ ngx_http_academy_redis_brought(ngx_http_academy_redis_mailbox_t *mailbox,
     more = ngx_http_academy_redis_integer(reply, 1);
     mailbox->more = (more == 1);
     mailbox->later = (more == 2);
+
+    if (more == 3) {
+        mailbox->armed = NGX_HTTP_ACADEMY_REDIS_ARMED;
+    }
 
     for (i = 2; i < reply->elements; i++) {
         json = ngx_http_academy_redis_string(reply, i);
@@ -909,6 +991,10 @@ ngx_http_academy_redis_failed(ngx_http_academy_redis_mailbox_t *mailbox,
     ngx_http_academy_redis_t  *redis;
 
     redis = mailbox->redis;
+
+    if (mailbox->arms && answer->sent) {
+        mailbox->armed = NGX_HTTP_ACADEMY_REDIS_ARMED;
+    }
 
     if (answer->sent || answer->result != NGX_HTTP_ACADEMY_UNAVAILABLE) {
 
@@ -1016,11 +1102,54 @@ ngx_http_academy_redis_wait_hold(ngx_http_academy_redis_t *redis,
 
     mailbox = ngx_http_academy_redis_find(redis->wait, uid);
 
-    if (mailbox == NULL || !mailbox->asking) {
+    if (mailbox == NULL || (!mailbox->asking && !mailbox->armed)) {
         return 0;
     }
 
     mailbox->held = 1;
+
+    if (mailbox->armed) {
+        ngx_http_academy_redis_disarm(mailbox);
+    }
+
+    return 1;
+}
+
+
+ngx_uint_t
+ngx_http_academy_redis_serve_handed(ngx_http_academy_redis_mailbox_t *mailbox,
+    ngx_http_academy_redis_lease_t *lease)
+{
+    ngx_queue_t               served, *q;
+    ngx_http_academy_call_t  *call;
+
+    for (q = ngx_queue_head(&mailbox->calls);
+         q != ngx_queue_sentinel(&mailbox->calls);
+         q = ngx_queue_next(q))
+    {
+        call = ngx_queue_data(q, ngx_http_academy_call_t, queue);
+
+        if (call->state == NGX_HTTP_ACADEMY_REDIS_WAITS) {
+            break;
+        }
+    }
+
+    if (q == ngx_queue_sentinel(&mailbox->calls)) {
+        return 0;
+    }
+
+    call->out.delivery.message = lease;
+    call->out.delivery.next = lease;
+    call->out.delivery.size = lease->size;
+
+    mailbox->last = call;
+
+    ngx_queue_init(&served);
+    ngx_http_academy_redis_serve(call, mailbox, NGX_HTTP_ACADEMY_OK, &served);
+
+    mailbox->busy = 1;
+    ngx_http_academy_redis_finish(&served);
+    mailbox->busy = 0;
 
     return 1;
 }
@@ -1046,9 +1175,7 @@ ngx_http_academy_redis_finish(ngx_queue_t *served)
 }
 
 
-/* to be looked at when Redis is there again, or can do more */
-
-static void
+void
 ngx_http_academy_redis_put_off(ngx_http_academy_redis_mailbox_t *mailbox)
 {
     ngx_http_academy_redis_wait_t  *wait;
@@ -1304,6 +1431,8 @@ ngx_http_academy_redis_wait_down(ngx_http_academy_redis_t *redis)
         mailbox->sure = 0;
         mailbox->last = NULL;
 
+        ngx_http_academy_redis_hand_down(mailbox);
+
         if (mailbox->asking || mailbox->busy) {
             continue;
         }
@@ -1345,6 +1474,10 @@ ngx_http_academy_redis_wait_tick(ngx_http_academy_redis_t *redis)
 
     if (ngx_http_academy_redis_deaf(redis)) {
         ngx_http_academy_redis_look_at_all(redis->wait);
+    }
+
+    if (redis->wait->missed) {
+        ngx_http_academy_redis_sweep(redis);
     }
 
     ngx_http_academy_redis_wait_up(redis);
@@ -1479,6 +1612,8 @@ ngx_http_academy_redis_wait_exit(ngx_http_academy_redis_t *redis)
             ngx_http_academy_redis_serve(call, mailbox,
                                          NGX_HTTP_ACADEMY_CLOSING, &served);
         }
+
+        ngx_http_academy_redis_disarm(mailbox);
     }
 
     ngx_http_academy_redis_finish(&served);

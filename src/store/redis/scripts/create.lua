@@ -47,7 +47,8 @@ expire(owned, grave)
 
 call('UNLINK', P .. 'agent:' .. uid, P .. 'share:' .. uid, P .. 'queue:' .. uid,
      P .. 'heartbeat:' .. uid, P .. 'completions:' .. uid,
-     P .. 'outgoing:' .. uid, P .. 'academy:held:' .. uid)
+     P .. 'outgoing:' .. uid, P .. 'academy:held:' .. uid,
+     P .. 'academy:waits:' .. uid)
 
 if mro ~= '' then
     set(P .. 'agent:' .. uid, mro, grave)

@@ -13,17 +13,44 @@ then
     return { OK, 2 }
 end
 
-local leases = P .. 'academy:leases:' .. node
-local names = call('ZREVRANGE', leases, 0, math.min(ARGV[3], 40) - 1)
-local size = 0
+local leases, handed = P .. 'academy:leases:' .. node,
+                       P .. 'academy:handed:' .. node
+local most = math.min(ARGV[3], 40)
+local names = call('ZREVRANGE', leases, 0, most - 1, 'WITHSCORES')
+local entries = call('XREVRANGE', handed, '+', '-', 'COUNT', most)
+local i, j, size = 1, 1, 0
 
-for _, name in ipairs(names) do
-    size = size + give(node, string.sub(name, 1, 36), string.sub(name, 38),
-                       call('ZREM', leases, name))
+-- both are by time, the newest first
+
+local function microseconds(entry)
+    local seconds, rest = string.match(entry[2][1], ' (%d+) (%d+) ')
+    return seconds * 1000000 + rest
+end
+
+for _ = 1, most do
+    local entry, name = entries[j], names[i]
+
+    if entry and not (name and tonumber(names[i + 1])
+                      > microseconds(entry))
+    then
+        size = size + give(node, string.sub(entry[2][1], 1, 36), entry[1])
+        j = j + 1
+
+    elseif name then
+        size = size + give(node, string.sub(name, 1, 36), string.sub(name, 38))
+        i = i + 2
+
+    else
+        break
+    end
 
     if size >= 131072 then
         break
     end
+end
+
+if call('XLEN', handed) > 0 then
+    return { OK, 1 }
 end
 
 if call('EXISTS', leases) == 1 then
@@ -31,6 +58,7 @@ if call('EXISTS', leases) == 1 then
 end
 
 call('ZREM', P .. 'academy:nodes', node)
+call('DEL', handed)
 
 if call('GET', P .. 'academy:leader') == node then
     call('DEL', P .. 'academy:leader')

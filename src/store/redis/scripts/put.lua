@@ -1,140 +1,201 @@
 -- uses: common_sign common_held
--- ARGV: P client groups verify src dest tag kind header json dedupe_ms
---       max_messages max_bytes msgexp grave
--- The message itself is stored first: that is refused if there is no memory.
--- Answers also whether it came before, and was not stored again.
+-- ARGV: P client groups ids header json dedupe_ms msgexp grave limits
+-- ids: whether the source is verified (1/0), q or r for a request or a response,
+-- src, dest and tag, all of the same length.  limits: of messages and bytes, or
+-- empty.
+--
+-- The first that is stored is refused if there is no memory.  Answers also
+-- whether it came before, and was not stored again.
+--
+-- Where somebody waits for it, and nothing is in the queue before it, a message
+-- is handed over: it is leased to that one's node, and sent to it.  If nobody
+-- is there it goes to the queue after all.
+--
+-- Most messages are of an owner of both mailboxes, without limits, and come
+-- where somebody waits and both gave a sign of life a moment ago.  For those no
+-- function is made, and no number: all of that takes longer than it does.
 
-local client, groups, verify = ARGV[2], ARGV[3], ARGV[4] == '1'
-local src, dest, tag, request = ARGV[5], ARGV[6], ARGV[7], ARGV[8] == 'request'
-local json, age = ARGV[10], tonumber(ARGV[11])
-local messages, bytes = tonumber(ARGV[12]), tonumber(ARGV[13])
-local msgexp, grave = tonumber(ARGV[14]), tonumber(ARGV[15])
-
--- An open request ends by another name, so that the leader, who is told of it,
--- knows that nothing is left to do; a Python exchange deletes it.
-
-local function finish(uid, tag)
-    local nothing = P .. 'academy:nothing'
-
-    if redis.pcall('RENAME', P .. 'request:' .. uid .. ':' .. tag, nothing).err
-    then
-        return false
-    end
-
-    call('DEL', nothing)
-
-    return true
-end
+local call, P, OK, ids, json = redis.call, ARGV[1], 0, ARGV[4], ARGV[6]
+local src, dest = string.sub(ids, 3, 38), string.sub(ids, 39, 74)
+local tag, request = string.sub(ids, 75), string.sub(ids, 2, 2) == 'q'
 
 local queue = P .. 'queue:' .. dest
-local seen = P .. 'academy:seen:' .. src .. ':' .. dest .. ':' .. tag .. ':'
-             .. ARGV[8]
+local seen = P .. 'academy:seen:' .. string.sub(ids, 2)
 local v = call('MGET', P .. 'active:' .. dest, P .. 'owner:' .. dest,
                P .. 'active:' .. src, P .. 'owner:' .. src,
-               P .. 'heartbeat:' .. src, P .. 'academy:held:' .. dest, seen)
-local code = open(dest, v[1], v[2], client, groups)
+               P .. 'academy:held:' .. dest, P .. 'academy:waits:' .. dest,
+               P .. 'heartbeat:' .. src, P .. 'heartbeat:' .. dest, seen)
+local known, waits, mine = v[3], v[6], ARGV[2] .. '_'
+local clock = call('TIME')
+local after
 
-if code == FORBIDDEN then
-    return { FORBIDDEN }
-end
+if not waits or v[1] ~= 'ACTIVE' or v[2] ~= mine or known ~= 'ACTIVE'
+   or v[4] ~= mine or v[5] or ARGV[10] ~= '' or not v[7] or not v[8]
+   or math.abs(clock[1] - (tonumber(v[7]) or 0)) >= 1
+   or math.abs(clock[1] - (tonumber(v[8]) or 0)) >= 1
+then
+    -- the common parts
 
--- the figures and the heartbeat of another one are not this caller's to move
+    local time, grave = clock[1] + clock[2] / 1000000, tonumber(ARGV[9])
+    local code = open(dest, v[1], v[2], ARGV[2], ARGV[3])
 
-local known = v[3]
-
-if known and not permitted(src, v[4], client, groups) then
-    if verify then
+    if code == FORBIDDEN then
         return { FORBIDDEN }
     end
 
-    known = false
-end
+    -- the figures and the heartbeat of another one are not this caller's
 
-if code ~= OK then
-    return { code }
-end
+    if known and not permitted(src, v[4], ARGV[2], ARGV[3]) then
+        if string.sub(ids, 1, 1) == '1' then
+            return { FORBIDDEN }
+        end
 
-if age > 0 and v[7] then
-    if known == 'ACTIVE' then
+        known = false
+    end
+
+    if code ~= OK then
+        return { code }
+    end
+
+    local leased, size = held_read(v[5])
+    local messages, bytes = string.match(ARGV[10], '(%d+) (%d+)')
+
+    after = function (n)
+        if known == 'ACTIVE' then
+            sign(src, v[7], time, grave)
+        end
+
+        if n == 0 then
+            sign(dest, v[8], time, grave)
+        elseif n then
+            renew(dest, grave)
+        end
+
+        if n and (v[5] or messages) then
+            if n <= 1 and leased == 0 then
+                size = 0
+            end
+
+            held_write(dest, leased + (n == 0 and 1 or 0), size + #json, grave)
+        end
+    end
+
+    if v[9] and ARGV[7] ~= '0' then
         unbound()
-        sign(src, v[5], now(), grave)
+
+    elseif messages then
+        local n = leased + call('LLEN', queue)
+
+        messages, bytes = tonumber(messages), tonumber(bytes)
+
+        if messages > 0 and n >= messages then
+            return { 6 }
+        end
+
+        if bytes > 0 and (n == 0 and 0 or size) + #json > bytes then
+            return { 7 }
+        end
+    end
+end
+
+if v[9] and ARGV[7] ~= '0' then
+    if after then
+        after()
     end
 
     return { OK, 1 }
 end
 
-local leased, size = held_read(v[6])
+local n, id = 0, nil
 
-if messages > 0 or bytes > 0 then
-    local n = leased + call('LLEN', queue)
-
-    if messages > 0 and n >= messages then
-        return { 6 }
-    end
+if waits and #json <= 8192 then
+    n = call('RPUSHX', queue, json)
 
     if n == 0 then
-        size = 0
-    end
+        local handed = P .. 'academy:handed:' .. string.sub(waits, 1, 32)
 
-    if bytes > 0 and size + #json > bytes then
-        return { 7 }
+        id = call('XADD', handed, 'NOMKSTREAM', '*', dest .. ' ' .. clock[1]
+                  .. ' ' .. clock[2] .. ' ' .. ARGV[8], json)
+
+        local told = id and redis.pcall('PUBLISH', string.sub(waits, 33),
+                                        (request and '?' or '!') .. dest
+                                        .. id .. ' ' .. json)
+
+        if type(told) ~= 'number' or told == 0 then
+            if id then
+                call('XDEL', handed, id)
+                id = nil
+            end
+
+            call('DEL', P .. 'academy:waits:' .. dest)
+        end
     end
 end
 
-local n = call('RPUSH', queue, json)
+if n == 0 and not id then
+    n = call('RPUSH', queue, json)
 
-if n == 1 then
-    expire(queue, msgexp)
-end
-
-if v[6] or messages > 0 or bytes > 0 then
-    if n == 1 and leased == 0 then
-        size = 0
+    if n == 1 and ARGV[8] ~= '0' then
+        call('EXPIRE', queue, ARGV[8])
     end
-
-    held_write(dest, leased, size + #json, grave)
 end
-
-local time = now()
 
 if request then
     local requests = P .. 'academy:requests:' .. dest
-    local second = math.floor(time)
 
-    set(P .. 'request:' .. dest .. ':' .. tag, ARGV[9], msgexp)
-    call('ZADD', requests, msgexp > 0 and second + msgexp or '+inf', tag)
-    expire(requests, math.max(msgexp, grave))
+    if ARGV[8] == '0' then
+        call('SET', P .. 'request:' .. dest .. ':' .. tag, ARGV[5])
+        call('ZADD', requests, '+inf', tag)
+
+        if ARGV[9] ~= '0' then
+            call('EXPIRE', requests, ARGV[9])
+        end
+    else
+        call('SET', P .. 'request:' .. dest .. ':' .. tag, ARGV[5], 'EX',
+             ARGV[8])
+        call('ZADD', requests, clock[1] + ARGV[8], tag)
+
+        local longer = #ARGV[8] > #ARGV[9]
+                       or #ARGV[8] == #ARGV[9] and ARGV[8] > ARGV[9]
+
+        call('EXPIRE', requests, longer and ARGV[8] or ARGV[9])
+    end
 
     -- of what has expired, now and then some go
 
-    if string.sub(tag, 1, 1) == '0' then
-        local late = call('ZRANGEBYSCORE', requests, '-inf', '(' .. second,
+    if string.sub(tag, -1) == '0' then
+        local late = call('ZRANGEBYSCORE', requests, '-inf', '(' .. clock[1],
                           'LIMIT', 0, 40)
         if #late > 0 then
             call('ZREM', requests, unpack(late))
         end
     end
 
-    if known and call('INCR', P .. 'outgoing:' .. src) == 1 then
-        expire(P .. 'outgoing:' .. src, grave)
+    if known and call('INCR', P .. 'outgoing:' .. src) == 1
+       and ARGV[9] ~= '0'
+    then
+        call('EXPIRE', P .. 'outgoing:' .. src, ARGV[9])
     end
 
-elseif known and finish(src, tag) then
+-- An open request ends by another name, so that the leader, who is told of it,
+-- knows that nothing is left to do; a Python exchange deletes it.
+
+elseif known and not redis.pcall('RENAME', P .. 'request:' .. src .. ':' .. tag,
+                                 P .. 'academy:nothing').err
+then
     call('ZREM', P .. 'academy:requests:' .. src, tag)
 
-    if call('INCR', P .. 'completions:' .. src) == 1 then
-        expire(P .. 'completions:' .. src, grave)
+    if call('INCR', P .. 'completions:' .. src) == 1 and ARGV[9] ~= '0' then
+        call('EXPIRE', P .. 'completions:' .. src, ARGV[9])
     end
 end
 
-if age > 0 then
-    call('SET', seen, '', 'PX', age)
+if ARGV[7] ~= '0' then
+    call('SET', seen, '', 'PX', ARGV[7])
 end
 
-if known == 'ACTIVE' then
-    sign(src, v[5], time, grave)
+if after then
+    after(n)
 end
-
-renew(dest, grave)
 
 return { OK, 0 }

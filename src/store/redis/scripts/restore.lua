@@ -1,5 +1,5 @@
 -- uses: common_held
--- ARGV: P node uid old new order json msgexp
+-- ARGV: P node uid old new age_ms json msgexp
 -- A message that was settled when it was written, and may not have been
 -- received, is leased again, as new.  The lease may be there still, as old.
 
@@ -15,7 +15,9 @@ if v[1] ~= 'ACTIVE' or v[3] == 'back' then
     return { OK }
 end
 
-call('ZREM', leases, uid .. ':' .. old)
+local had = string.find(old, '-', 1, true)
+            and call('XDEL', P .. 'academy:handed:' .. node, old)
+            or call('ZREM', leases, uid .. ':' .. old)
 
 if call('EXISTS', lease .. new) == 0 then
 
@@ -27,13 +29,15 @@ if call('EXISTS', lease .. new) == 0 then
         call('LPUSH', lease .. new, ARGV[7])
         expire(lease .. new, tonumber(ARGV[8]))
 
-        if v[2] then
+        if v[2] and had == 0 then
             local n, bytes = held_read(v[2])
             held_write(uid, n + 1, bytes + #ARGV[7])
         end
     end
 end
 
-call('ZADD', leases, ARGV[6], uid .. ':' .. new)
+call('ZADD', leases,
+     string.format('%.0f', (now() - ARGV[6] / 1000) * 1000000),
+     uid .. ':' .. new)
 
 return { OK }

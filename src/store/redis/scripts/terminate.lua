@@ -15,7 +15,8 @@ if code ~= OK then
     return { code == FORBIDDEN and FORBIDDEN or OK, 0 }
 end
 
-call('UNLINK', queue, P .. 'academy:held:' .. uid)
+call('UNLINK', queue, P .. 'academy:held:' .. uid,
+     P .. 'academy:waits:' .. uid)
 
 set(P .. 'active:' .. uid, 'TERMINATED', grave)
 expire(P .. 'owner:' .. uid, grave)

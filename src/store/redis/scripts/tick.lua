@@ -1,3 +1,4 @@
+-- uses: common_handed
 -- ARGV: P node ttl_ms leader_ttl_ms(0: never)
 -- Answers whether this node is the leader; that one also learns, in a list
 -- each, some nodes whose time has passed, and some mailboxes to be closed.
@@ -9,6 +10,7 @@ local time = math.floor(1000 * now())
 unbound()
 
 call('ZADD', nodes, time + ARGV[3], node)
+handed_open(node)
 
 if (call('GET', leader) or node) ~= node then
     return { OK, 0, {}, {} }

@@ -7,6 +7,7 @@ local uid, queue = ARGV[2], P .. 'queue:' .. ARGV[2]
 local code = open_owned(uid, ARGV[3])
 
 if code == OK and call('SREM', P .. 'share:' .. uid, ARGV[4]) == 1 then
+    call('DEL', P .. 'academy:waits:' .. uid)
     call('RPUSH', queue, '')
     call('RPOP', queue)
 end
