@@ -115,21 +115,17 @@ size_t
 ngx_http_academy_escape_count(u_char *src, size_t len)
 {
     u_char                    *end;
-    size_t                     n;
-    ngx_uint_t                 i;
+    size_t                     i, n, left;
     ngx_http_academy_block_t   tally;
 
     n = 0;
     end = src + len;
 
-    while (end - src >= NGX_HTTP_ACADEMY_BLOCK) {
+    for (left = len / NGX_HTTP_ACADEMY_BLOCK; left; left -= i) {
 
         tally = ngx_http_academy_block_fill(0);
 
-        for (i = 0;
-             i < NGX_HTTP_ACADEMY_TALLY && end - src >= NGX_HTTP_ACADEMY_BLOCK;
-             i++)
-        {
+        for (i = 0; i < ngx_min(left, NGX_HTTP_ACADEMY_TALLY); i++) {
             tally = ngx_http_academy_block_tally(tally,
                         ngx_http_academy_block_quoted(
                             ngx_http_academy_block_load(src)));

@@ -403,6 +403,10 @@ struct ngx_http_academy_zone_s {
  */
 #define ngx_http_academy_zone_order()  __asm__ volatile ("" ::: "memory")
 
+/* what a section is about to read comes from memory before it begins */
+
+#define ngx_http_academy_zone_ahead(p)  __builtin_prefetch(p)
+
 
 /*
  * A sign of life of a mailbox's agent.  Whether it was silent before is to be

@@ -61,7 +61,7 @@ static ngx_http_academy_result_e ngx_http_academy_zone_admit(
 static ngx_http_academy_result_e ngx_http_academy_zone_commit(
     ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
     ngx_http_academy_mailbox_t *dest, ngx_http_academy_mailbox_t *src,
-    ngx_http_academy_message_t *message);
+    ngx_http_academy_message_t *message, ngx_uint_t bucket);
 static ngx_http_academy_result_e ngx_http_academy_zone_message_copy(
     ngx_http_academy_zone_t *zone, ngx_http_academy_message_t *message,
     ngx_http_academy_envelope_t *env, size_t room);
@@ -99,6 +99,7 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
 {
     size_t                        room;
     uint64_t                      print[2];
+    ngx_uint_t                    bucket;
     ngx_http_academy_zone_t      *zone;
     ngx_http_academy_result_e     result;
     ngx_http_academy_mailbox_t   *dest, *src;
@@ -113,6 +114,15 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
     if (call->deduplicate) {
         ngx_http_academy_zone_print(zone, env, print);
     }
+
+    /* where it will look, no other message has been for long */
+
+    bucket = ngx_http_academy_zone_pending_bucket(zone,
+                                                  env->request ? &env->dest.id
+                                                               : &env->src.id,
+                                                  env->tag);
+
+    ngx_http_academy_zone_ahead(&zone->sh->pendings[bucket]);
 
     if (env->json.len > NGX_HTTP_ACADEMY_COPY) {
         ngx_http_academy_zone_touch_pages(zone, NGX_HTTP_ACADEMY_PIECES + 1);
@@ -185,7 +195,8 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
         /* the same one may have been copied here and elsewhere at once */
     }
 
-    result = ngx_http_academy_zone_commit(zone, call, dest, src, message);
+    result = ngx_http_academy_zone_commit(zone, call, dest, src, message,
+                                          bucket);
     if (result != NGX_HTTP_ACADEMY_OK) {
         goto done;
     }
@@ -371,7 +382,8 @@ ngx_http_academy_zone_admit(ngx_http_academy_call_t *call,
 static ngx_http_academy_result_e
 ngx_http_academy_zone_commit(ngx_http_academy_zone_t *zone,
     ngx_http_academy_call_t *call, ngx_http_academy_mailbox_t *dest,
-    ngx_http_academy_mailbox_t *src, ngx_http_academy_message_t *message)
+    ngx_http_academy_mailbox_t *src, ngx_http_academy_message_t *message,
+    ngx_uint_t bucket)
 {
     ngx_uint_t                    answered;
     ngx_http_academy_pending_t  **link;
@@ -383,6 +395,8 @@ ngx_http_academy_zone_commit(ngx_http_academy_zone_t *zone,
     message->seq = ++zone->sh->seq;
 
     if (env->request) {
+        message->bucket = bucket;
+
         if (ngx_http_academy_zone_pending_add(zone, dest, env, message)
             == NULL)
         {
@@ -396,7 +410,7 @@ ngx_http_academy_zone_commit(ngx_http_academy_zone_t *zone,
         ngx_http_academy_fault(zone, "put pending");
 
     } else if (src) {
-        link = ngx_http_academy_zone_pending_link(zone, &env->src.id,
+        link = ngx_http_academy_zone_pending_find(zone, bucket, &env->src.id,
                                                   env->tag);
 
         if (*link) {
@@ -1031,7 +1045,6 @@ ngx_http_academy_zone_pending_add(ngx_http_academy_zone_t *zone,
 {
     size_t                        src_len, dest_len;
     u_char                       *p;
-    ngx_uint_t                    bucket;
     ngx_http_academy_pending_t   *pending, *old, **link;
 
     src_len = env->src.name.len;
@@ -1066,13 +1079,8 @@ ngx_http_academy_zone_pending_add(ngx_http_academy_zone_t *zone,
 
     /* the same tag again stands for the later request, as in a dictionary */
 
-    bucket = ngx_http_academy_zone_pending_bucket(zone, &mailbox->id,
-                                                  env->tag);
-
-    message->bucket = bucket;
-
-    link = ngx_http_academy_zone_pending_find(zone, bucket, &mailbox->id,
-                                              env->tag);
+    link = ngx_http_academy_zone_pending_find(zone, message->bucket,
+                                              &mailbox->id, env->tag);
     old = *link;
 
     pending->next = old ? old->next : NULL;

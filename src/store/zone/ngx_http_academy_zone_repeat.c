@@ -52,6 +52,8 @@ ngx_http_academy_zone_print(ngx_http_academy_zone_t *zone,
                    + ngx_http_academy_zone_fold(w[4] ^ key[4], w[5] ^ key[5])
                    + ngx_http_academy_zone_fold(w[6] ^ key[6], w[7] ^ key[7]);
     }
+
+    ngx_http_academy_zone_ahead(ngx_http_academy_zone_repeats(zone, print));
 }
 
 
