@@ -29,7 +29,7 @@ OUT = ROOT / 'build' / 'profile.md'
 MODULE = ROOT / 'build' / 'ngx_http_academy_module.so'
 
 # more than that is too much: a part, and instructions or calls beside it
-TOLERANCE, BESIDE = 0.02, 4
+TOLERANCE, BESIDE = 0.02, 20
 
 # a room with fewer instructions has no column of its own
 SEEN = 150
