@@ -279,3 +279,86 @@ def test_names_of_any_bytes(nginx):
             seen or name.decode() for name, seen in odd.items())
 
     run(test())
+
+
+def test_odd_requests(nginx):
+    """Bodies, methods, subrequests, redirects and arguments that nobody
+    needs: each gets an answer, and the one behind it as well."""
+    server = nginx(server=STATUS + """
+        large_client_header_buffers 4 32k;
+        location = /inside { internal; academy_status exchange; }
+        location = /asked { auth_request /status; academy_status exchange; }
+        location = /sent { error_page 404 = /inside?view=mailboxes; return 404; }
+        location = /round {
+            error_page 405 = /round;
+            academy_status exchange;
+        }
+        location = /first { try_files /nothing /status?view=history; }
+    """)
+    one = "/status?view=mailbox&id=agent:" + str(uuid.uuid4())
+    table = "/status?view=mailboxes"
+    cases = [
+        ("GET", "/status", b"x" * 100, 200),
+        ("GET", table, b"x" * 200000, 200),
+        ("GET", one, b"{}", 404),
+        ("POST", one, b"", 403),
+        ("POST", one + "&action=terminate", b"action=terminate", 403),
+        ("POST", table, b"x", 405),
+        ("GET", one + "&action=terminate", b"", 404),
+        ("PUT", one, b"", 405),
+        ("OPTIONS", one, b"", 405),
+        ("PROPFIND", "/status", b"", 405),
+        ("GET", "/inside", b"", 404),
+        ("GET", "/sent", b"", 200),
+        ("POST", "/sent", b"", 200),
+        ("GET", "/round", b"", 200),
+        ("POST", "/round", b"", 405),
+        ("GET", "/first", b"", 200),
+        ("GET", table + "&limit=-1", b"", 400),
+        ("GET", table + "&limit=99999999999999999999", b"", 400),
+        ("GET", table + "&limit=%00", b"", 400),
+        ("GET", table + "&after=" + "f" * 160, b"", 200),
+        ("GET", table + "&after=" + "0" * 160 + "&reverse=1", b"", 200),
+        ("GET", table + "&search=" + "%" * 20000, b"", 200),
+        ("GET", table + "&search=%00%ff%2", b"", 200),
+        ("GET", table + "&" + "search=a&" * 3000, b"", 200),
+        ("GET", table + "&sort=%6Eame&state=all&role=agent", b"", 200),
+        ("GET", "/status?view=mailbox&id=agent:" + "a" * 30000, b"", 400),
+        ("GET", "/status?view=events&interval=1e9", b"", 400),
+        ("GET", "/status?format=" + "j" * 30000, b"", 400),
+        ("GET", "/status?view=%00", b"", 400),
+    ]
+
+    async def test():
+        client = await Client.open(server.port)
+        for _ in range(5):
+            await client.new()
+        asked = await Client.open(server.port)
+        assert (await asked.request("GET", "/asked", b"")).status == 500
+        asked.close()
+        # One after the other, and then without waiting for any.
+        for method, uri, body, code in cases:
+            answer = await client.request(method, uri, body)
+            assert answer.status == code, (method, uri[:60], answer)
+        for method, uri, body, code in cases:
+            client.send(method, uri, body)
+        for method, uri, body, code in cases:
+            assert (await client.answer()).status == code, (method, uri[:60])
+        for view in ("", "view=mailboxes", "view=history", "view=events"):
+            client.writer.write(
+                f"HEAD /status?{view} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            head = await client.reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200"), head
+            if b"chunked" in head or b"Content-Length" not in head:
+                client.close()
+                client = await Client.open(server.port)
+        # A body that comes while somebody looks already.
+        client.writer.write(
+            f"GET {table} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n12"
+            .encode())
+        assert (await client.answer()).status == 200
+        client.writer.write(b"3456789")
+        assert (await client.request("GET", table, b"")).status == 200
+        look(server.port)
+
+    run(test())
