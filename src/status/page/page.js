@@ -336,7 +336,7 @@ function page_tiles(picture) {
     say(place('now-accepted'), rate(per_second((p) => p.totals.accepted)));
     say(place('now-delivered'), rate(per_second((p) => p.totals.delivered)));
     say(place('now-latency'), time(p50));
-    say(place('now-p99'), p50 === null ? 'nothing delivered just now'
+    say(place('now-p99'), p50 === null ? 'none just now'
         : 'median; p99 ' + time(quantile('latency', 0.99)));
     const queued = messages ? messages.queued : null;
     say(place('now-queued'), count(queued));
@@ -481,13 +481,13 @@ function plots_begin() {
     plots.latency = plot(place('plot-latency'), {
         title: 'Latency', decades: 0.001,
         unit: (s) => s < 0.5 ? time(s) : Math.round(s) + ' s',
-        nothing: 'Nothing was delivered in the last hour.',
+        nothing: 'No latency was measured in the last hour.',
         lines: [
             {name: 'p99', colour: 'violet-3', text: time},
             {name: 'p90', colour: 'violet-2', text: time},
             {name: 'p50', colour: 'violet', text: time}]});
     plots.queued = plot(place('plot-queued'), {
-        title: 'Messages that wait', unit: count,
+        title: 'Messages that wait', unit: count, whole: true,
         nothing: 'No message yet.',
         lines: [
             {name: 'messages', colour: 'amber', text: count, area: true}]});

@@ -4,6 +4,7 @@
 //     lines   name, colour (a class), text of a value, and whether its area
 //             is filled
 //     unit    text of a value on the axis
+//     whole   there are no parts of it
 //     decades a logarithmic axis from there on; else it begins at zero
 //
 // A value is null where there was none: the line has a gap there.
@@ -74,7 +75,8 @@ function plot_scale({points, options}, width) {
         }
     }
     const axis = options.decades
-        ? plot_decades(most, options.decades) : plot_linear(most);
+        ? plot_decades(most, options.decades)
+        : plot_linear(most, options.whole ? 1 : 0.5);
     const inner = width - SVG.left - SVG.right;
     const high = SVG.height - SVG.top - SVG.bottom;
     const step = [60, 120, 300, 600, 900, 1800].find(
@@ -92,11 +94,13 @@ function plot_scale({points, options}, width) {
         y: (v) => SVG.top + (1 - axis.part(v)) * high};
 }
 
-function plot_linear(most) {
-    const rough = Math.max(most, 1) / 4;
+// Four steps or so, none smaller than "least"
+
+function plot_linear(most, least) {
+    const rough = Math.max(most / 4, least);
     const power = 10 ** Math.floor(Math.log10(rough));
-    const step = Math.max([1, 2, 2.5, 5, 10].map((n) => n * power).find(
-        (n) => n >= rough), most > 2 ? 0 : 0.5);
+    const step = [1, 2, power < 10 ? 5 : 2.5, 5, 10].map(
+        (n) => n * power).find((n) => n >= rough);
     const top = Math.max(Math.ceil(most / step), 2) * step;
     const ticks = [];
     for (let value = 0; value <= top * 1.001; value += step) {
