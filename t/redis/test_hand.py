@@ -558,3 +558,24 @@ def test_polls_and_streams(nginx, server):
 
     run(test())
     nothing_left(server)
+
+
+def test_who_may_not_publish(nginx, figures):
+    """Then messages go by the queue, and nothing is wrong."""
+    with RedisServer(user="default on nopass ~* &* +@all -publish") as server:
+        at = exchange(nginx, server, 2)
+
+        async def test():
+            listener, sender = [await Client.open(at.port) for _ in range(2)]
+            box = await listener.new()
+            stream = await listener.stream(box)
+            waiting(server, box)
+            for i in range(200):
+                await sender.put(box, i)
+            assert await bodies(stream, 200) == list(range(200))
+            with asked(server) as db:
+                figures(f"200 messages, {calls(db, 'lmove')[0]} takes")
+
+        run(test())
+        nothing_left(server)
+        at.stop()
