@@ -77,6 +77,8 @@ static char *ngx_http_academy_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 static char *ngx_http_academy_mount(ngx_conf_t *cf,
     ngx_http_academy_loc_conf_t *conf);
+static char *ngx_http_academy_named(ngx_conf_t *cf,
+    ngx_http_academy_loc_conf_t *conf);
 static char *ngx_http_academy_show(ngx_conf_t *cf,
     ngx_http_academy_loc_conf_t *conf);
 static ngx_int_t ngx_http_academy_show_names(ngx_conf_t *cf,
@@ -919,20 +921,7 @@ ngx_http_academy_mount(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
     amcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_academy_module);
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
-    conf->exchange = ngx_http_academy_exchange_find(amcf, &conf->name);
-
-    if (conf->exchange == NULL) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "unknown zone \"%V\" in \"academy_exchange\" directive "
-                      "in %V:%ui, it must be one that \"academy_zone\" or "
-                      "\"academy_redis\" names",
-                      &conf->name, &conf->file, conf->line);
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_http_academy_auth_check(cf, &conf->auth, &conf->file, conf->line)
-        != NGX_CONF_OK)
-    {
+    if (ngx_http_academy_named(cf, conf) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -1017,22 +1006,37 @@ ngx_http_academy_mount(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
 
 
 static char *
-ngx_http_academy_show(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
+ngx_http_academy_named(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
 {
-    ngx_http_core_loc_conf_t      *clcf;
     ngx_http_academy_main_conf_t  *amcf;
 
     amcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_academy_module);
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     conf->exchange = ngx_http_academy_exchange_find(amcf, &conf->name);
 
     if (conf->exchange == NULL) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "unknown zone \"%V\" in \"academy_status\" directive "
-                      "in %V:%ui, it must be one that \"academy_zone\" or "
-                      "\"academy_redis\" names",
-                      &conf->name, &conf->file, conf->line);
+                      "unknown zone \"%V\" in \"%s\" directive in %V:%ui, it "
+                      "must be one that \"academy_zone\" or "
+                      "\"academy_redis\" names", &conf->name,
+                      conf->status ? "academy_status" : "academy_exchange",
+                      &conf->file, conf->line);
+        return NGX_CONF_ERROR;
+    }
+
+    return ngx_http_academy_auth_check(cf, &conf->auth, &conf->file,
+                                       conf->line);
+}
+
+
+static char *
+ngx_http_academy_show(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (ngx_http_academy_named(cf, conf) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -1042,12 +1046,8 @@ ngx_http_academy_show(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
 
     ngx_str_null(&clcf->post_action);
 
-    if (ngx_http_academy_show_names(cf, conf) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    return ngx_http_academy_auth_check(cf, &conf->auth, &conf->file,
-                                       conf->line);
+    return (ngx_http_academy_show_names(cf, conf) == NGX_OK)
+           ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 

@@ -54,6 +54,10 @@ const ngx_http_academy_route_t *ngx_http_academy_route(ngx_http_request_t *r);
 /* waits for something, or for the client's end: NGX_OK, or NGX_ERROR */
 ngx_int_t ngx_http_academy_park(ngx_http_request_t *r);
 
+/* the n-th line, from 0 on, with that name in a request's header; or NULL */
+ngx_str_t *ngx_http_academy_request_header(ngx_http_request_t *r,
+    ngx_str_t *name, ngx_uint_t n);
+
 /* a place to keep what this module knows of a request, or NULL */
 ngx_http_academy_ctx_t *ngx_http_academy_get_ctx(ngx_http_request_t *r);
 

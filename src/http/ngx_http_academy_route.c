@@ -304,6 +304,29 @@ ngx_http_academy_refuse(ngx_http_request_t *r, ngx_uint_t status,
 static ngx_uint_t
 ngx_http_academy_encoded(ngx_http_request_t *r)
 {
+    ngx_str_t   *value;
+    ngx_uint_t   n;
+
+    static ngx_str_t  name = ngx_string("Content-Encoding");
+
+    for (n = 0; /* void */ ; n++) {
+        value = ngx_http_academy_request_header(r, &name, n);
+
+        if (value == NULL) {
+            return 0;
+        }
+
+        if (ngx_strcasecmp(value->data, (u_char *) "identity") != 0) {
+            return 1;
+        }
+    }
+}
+
+
+ngx_str_t *
+ngx_http_academy_request_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_uint_t n)
+{
     ngx_uint_t        i;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *header;
@@ -315,7 +338,7 @@ ngx_http_academy_encoded(ngx_http_request_t *r)
 
         if (i >= part->nelts) {
             if (part->next == NULL) {
-                return 0;
+                return NULL;
             }
 
             part = part->next;
@@ -323,14 +346,11 @@ ngx_http_academy_encoded(ngx_http_request_t *r)
             i = 0;
         }
 
-        if (header[i].key.len == sizeof("Content-Encoding") - 1
-            && ngx_strcasecmp(header[i].key.data,
-                              (u_char *) "Content-Encoding")
-               == 0
-            && ngx_strcasecmp(header[i].value.data, (u_char *) "identity")
-               != 0)
+        if (header[i].key.len == name->len
+            && ngx_strncasecmp(header[i].key.data, name->data, name->len) == 0
+            && n-- == 0)
         {
-            return 1;
+            return &header[i].value;
         }
     }
 }

@@ -209,8 +209,7 @@ ngx_http_academy_status_view(ngx_http_academy_status_t *status,
 
     r = status->request;
 
-    mailbox = (view->len == sizeof("mailbox") - 1
-               && ngx_strncmp(view->data, "mailbox", view->len) == 0);
+    mailbox = ngx_http_academy_status_is(view, "mailbox");
 
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))
         && !(r->method == NGX_HTTP_POST && mailbox))
@@ -229,21 +228,15 @@ ngx_http_academy_status_view(ngx_http_academy_status_t *status,
         return ngx_http_academy_status_mailbox(status);
     }
 
-    if (view->len == sizeof("mailboxes") - 1
-        && ngx_strncmp(view->data, "mailboxes", view->len) == 0)
-    {
+    if (ngx_http_academy_status_is(view, "mailboxes")) {
         return ngx_http_academy_status_mailboxes(status);
     }
 
-    if (view->len == sizeof("events") - 1
-        && ngx_strncmp(view->data, "events", view->len) == 0)
-    {
+    if (ngx_http_academy_status_is(view, "events")) {
         return ngx_http_academy_status_events(status);
     }
 
-    if (view->len == sizeof("history") - 1
-        && ngx_strncmp(view->data, "history", view->len) == 0)
-    {
+    if (ngx_http_academy_status_is(view, "history")) {
         return ngx_http_academy_status_history(status);
     }
 
@@ -341,30 +334,19 @@ ngx_http_academy_status_format(ngx_http_request_t *r, ngx_uint_t *format)
 static ngx_uint_t
 ngx_http_academy_status_accepts(ngx_http_request_t *r, char *type)
 {
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *header;
+    ngx_str_t   *value;
+    ngx_uint_t   n;
 
-    part = &r->headers_in.headers.part;
-    header = part->elts;
+    static ngx_str_t  name = ngx_string("Accept");
 
-    for (i = 0; /* void */ ; i++) {
+    for (n = 0; /* void */ ; n++) {
+        value = ngx_http_academy_request_header(r, &name, n);
 
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return 0;
-            }
-
-            part = part->next;
-            header = part->elts;
-            i = 0;
+        if (value == NULL) {
+            return 0;
         }
 
-        if (header[i].key.len == sizeof("Accept") - 1
-            && ngx_strcasecmp(header[i].key.data, (u_char *) "Accept") == 0
-            && ngx_strcasestrn(header[i].value.data, type,
-                               ngx_strlen(type) - 1))
-        {
+        if (ngx_strcasestrn(value->data, type, ngx_strlen(type) - 1)) {
             return 1;
         }
     }
@@ -636,4 +618,12 @@ ngx_http_academy_status_arg(ngx_http_request_t *r, char *name,
     value->len = dst - p;
 
     return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_http_academy_status_is(ngx_str_t *value, char *name)
+{
+    return value->len == ngx_strlen(name)
+           && ngx_strncmp(value->data, name, value->len) == 0;
 }

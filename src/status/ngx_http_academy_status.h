@@ -114,6 +114,7 @@ ngx_int_t ngx_http_academy_status_refuse(ngx_http_request_t *r,
 /* an argument of the request, unescaped: NGX_OK, NGX_DECLINED or NGX_ERROR */
 ngx_int_t ngx_http_academy_status_arg(ngx_http_request_t *r, char *name,
     ngx_str_t *value);
+ngx_uint_t ngx_http_academy_status_is(ngx_str_t *value, char *name);
 
 
 /* ngx_http_academy_status_text.c */

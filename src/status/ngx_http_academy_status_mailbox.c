@@ -36,7 +36,6 @@ static ngx_int_t ngx_http_academy_status_filter(
     ngx_http_academy_status_t *status, char **wrong);
 static ngx_int_t ngx_http_academy_status_page_after(
     ngx_http_academy_status_t *status, char **wrong);
-static ngx_uint_t ngx_http_academy_status_is(ngx_str_t *value, char *name);
 static ngx_int_t ngx_http_academy_status_print_list(
     ngx_http_academy_status_t *status);
 static void ngx_http_academy_status_print_row(
@@ -54,8 +53,6 @@ static ngx_uint_t ngx_http_academy_status_own_site(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_academy_status_own_name(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_academy_status_matches(ngx_str_t *name,
     ngx_str_t *host);
-static ngx_str_t *ngx_http_academy_status_request_header(
-    ngx_http_request_t *r, char *name);
 static ngx_int_t ngx_http_academy_status_terminated(
     ngx_http_academy_status_t *status);
 
@@ -230,14 +227,6 @@ ngx_http_academy_status_filter(ngx_http_academy_status_t *status, char **wrong)
     }
 
     return NGX_OK;
-}
-
-
-static ngx_uint_t
-ngx_http_academy_status_is(ngx_str_t *value, char *name)
-{
-    return value->len == ngx_strlen(name)
-           && ngx_strncmp(value->data, name, value->len) == 0;
 }
 
 
@@ -585,7 +574,12 @@ ngx_http_academy_status_own_site(ngx_http_request_t *r)
     u_char     *p, *last;
     ngx_str_t  *value, *host;
 
-    value = ngx_http_academy_status_request_header(r, "X-Academy-Status");
+    static ngx_str_t  own_name = ngx_string("X-Academy-Status");
+    static ngx_str_t  site_name = ngx_string("Sec-Fetch-Site");
+    static ngx_str_t  origin_name = ngx_string("Origin");
+    static ngx_str_t  host_name = ngx_string("Host");
+
+    value = ngx_http_academy_request_header(r, &own_name, 0);
 
     if (value == NULL) {
         return 0;
@@ -593,14 +587,14 @@ ngx_http_academy_status_own_site(ngx_http_request_t *r)
 
     /* a browser's word, which holds behind a proxy with another name, too */
 
-    value = ngx_http_academy_status_request_header(r, "Sec-Fetch-Site");
+    value = ngx_http_academy_request_header(r, &site_name, 0);
 
     if (value) {
         return ngx_http_academy_status_is(value, "same-origin")
                || ngx_http_academy_status_is(value, "none");
     }
 
-    value = ngx_http_academy_status_request_header(r, "Origin");
+    value = ngx_http_academy_request_header(r, &origin_name, 0);
 
     if (value == NULL) {
         return 1;
@@ -617,7 +611,7 @@ ngx_http_academy_status_own_site(ngx_http_request_t *r)
 
     p += 2;
 
-    host = ngx_http_academy_status_request_header(r, "Host");
+    host = ngx_http_academy_request_header(r, &host_name, 0);
 
     return host && host->len == (size_t) (last - p)
            && ngx_strncasecmp(p, host->data, host->len) == 0
@@ -702,39 +696,6 @@ ngx_http_academy_status_matches(ngx_str_t *name, ngx_str_t *host)
     }
 
     return len && host->len == len && ngx_strncasecmp(host->data, p, len) == 0;
-}
-
-
-static ngx_str_t *
-ngx_http_academy_status_request_header(ngx_http_request_t *r, char *name)
-{
-    size_t            len;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *header;
-
-    len = ngx_strlen(name);
-    part = &r->headers_in.headers.part;
-    header = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return NULL;
-            }
-
-            part = part->next;
-            header = part->elts;
-            i = 0;
-        }
-
-        if (header[i].key.len == len
-            && ngx_strncasecmp(header[i].key.data, (u_char *) name, len) == 0)
-        {
-            return &header[i].value;
-        }
-    }
 }
 
 
