@@ -62,7 +62,7 @@ ngx_http_academy_access_handler(ngx_http_request_t *r)
     alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
 
     if (alcf->exchange == NULL || alcf->auth.mode == NGX_HTTP_ACADEMY_AUTH_OFF
-        || r != r->main || ngx_http_academy_status_asks(r))
+        || r != r->main)
     {
         return NGX_DECLINED;
     }
@@ -90,7 +90,7 @@ ngx_http_academy_precontent_handler(ngx_http_request_t *r)
     alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
 
     if (alcf->exchange == NULL || alcf->auth.mode < NGX_HTTP_ACADEMY_AUTH_JWT
-        || r != r->main || ngx_http_academy_status_asks(r))
+        || r != r->main)
     {
         return NGX_DECLINED;
     }
@@ -110,7 +110,10 @@ ngx_http_academy_precontent_handler(ngx_http_request_t *r)
 }
 
 
-/* NGX_OK; NGX_AGAIN: the phases run again; NGX_DONE: it has been refused */
+/*
+ * NGX_OK; NGX_DECLINED: nobody need be known; NGX_AGAIN: the phases run again;
+ * NGX_DONE: it has been refused
+ */
 
 static ngx_int_t
 ngx_http_academy_access(ngx_http_request_t *r)
@@ -120,6 +123,10 @@ ngx_http_academy_access(ngx_http_request_t *r)
     ngx_http_academy_loc_conf_t   *alcf;
 
     alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
+
+    if (alcf->status && ngx_http_academy_status_asks(r)) {
+        return NGX_DECLINED;
+    }
 
     ctx = ngx_http_academy_get_ctx(r);
     if (ctx == NULL) {

@@ -44,6 +44,41 @@ struct ngx_http_academy_route_s {
 };
 
 
+/* the n-th line, from 0 on, with that name in a request's header; or NULL */
+
+static ngx_inline ngx_str_t *
+ngx_http_academy_request_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_uint_t n)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *header;
+
+    part = &r->headers_in.headers.part;
+    header = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return NULL;
+            }
+
+            part = part->next;
+            header = part->elts;
+            i = 0;
+        }
+
+        if (header[i].key.len == name->len
+            && ngx_strncasecmp(header[i].key.data, name->data, name->len) == 0
+            && n-- == 0)
+        {
+            return &header[i].value;
+        }
+    }
+}
+
+
 /* ngx_http_academy_route.c */
 
 ngx_int_t ngx_http_academy_handler(ngx_http_request_t *r);
@@ -53,10 +88,6 @@ const ngx_http_academy_route_t *ngx_http_academy_route(ngx_http_request_t *r);
 
 /* waits for something, or for the client's end: NGX_OK, or NGX_ERROR */
 ngx_int_t ngx_http_academy_park(ngx_http_request_t *r);
-
-/* the n-th line, from 0 on, with that name in a request's header; or NULL */
-ngx_str_t *ngx_http_academy_request_header(ngx_http_request_t *r,
-    ngx_str_t *name, ngx_uint_t n);
 
 /* a place to keep what this module knows of a request, or NULL */
 ngx_http_academy_ctx_t *ngx_http_academy_get_ctx(ngx_http_request_t *r);

@@ -323,39 +323,6 @@ ngx_http_academy_encoded(ngx_http_request_t *r)
 }
 
 
-ngx_str_t *
-ngx_http_academy_request_header(ngx_http_request_t *r, ngx_str_t *name,
-    ngx_uint_t n)
-{
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *header;
-
-    part = &r->headers_in.headers.part;
-    header = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return NULL;
-            }
-
-            part = part->next;
-            header = part->elts;
-            i = 0;
-        }
-
-        if (header[i].key.len == name->len
-            && ngx_strncasecmp(header[i].key.data, name->data, name->len) == 0
-            && n-- == 0)
-        {
-            return &header[i].value;
-        }
-    }
-}
-
-
 static void
 ngx_http_academy_body_handler(ngx_http_request_t *r)
 {
