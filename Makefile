@@ -500,7 +500,7 @@ endif
 STEPS := $(LANE_1) $(LANE_2)
 
 # a step that is run only when it is asked for
-ALONE := workers-redis
+ALONE := workers-redis status-redis
 
 # what one step may take, in seconds
 STEP_LIMIT ?= 600

@@ -81,7 +81,6 @@ location = /status { academy_status x; academy_auth variables; academy_client_id
 
 
 === TEST 6: a table without rows
---- zone_only: no table yet
 --- config eval: $::both
 --- calls eval
 ['GET /status?view=mailboxes'  => 200, qr/\A\{"total":0,"mailboxes":\[\],"next":null\}/],
@@ -159,6 +158,7 @@ location = /message { academy_status x; add_header X-Said "[$academy_route]"; }
 
 
 === TEST 13: rather no metrics than half of them
+--- zone_only: the name is too long for a prefix
 --- http_config eval
 'academy_zone zone=' . 'x' x 1100 . ':2m;'
 --- config eval

@@ -247,6 +247,13 @@ typedef struct {
                                         ngx_http_academy_exchange_t *exchange);
 
     char                       *kind;          /* "zone", "redis" */
+
+    /* counters that it has nothing for: a bit for each */
+    uint64_t                    uncounted;
+
+    /* where it is, if there is something to be connected to; or NULL */
+    ngx_str_t                *(*server)(
+                                        ngx_http_academy_exchange_t *exchange);
 } ngx_http_academy_store_t;
 
 

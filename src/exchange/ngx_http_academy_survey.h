@@ -20,7 +20,12 @@
  */
 
 
-/* of a survey, which may be a second old; times in milliseconds */
+/* a figure that a store does not have */
+
+#define NGX_HTTP_ACADEMY_UNKNOWN  ((uint64_t) -1)
+
+
+/* of a survey, which may be some seconds old; times in milliseconds */
 
 typedef struct {
     uint64_t                    active[2];     /* mailboxes, by role */
@@ -69,15 +74,15 @@ typedef struct {
     ngx_http_academy_row_text_t  name;         /* a JSON text, or empty */
     ngx_http_academy_row_text_t  class;        /* the most derived */
     ngx_http_academy_row_text_t  owner;
-    ngx_uint_t                  queued;
-    ngx_uint_t                  leased;
+    uint64_t                    queued;
+    uint64_t                    leased;
     uint64_t                    bytes;
-    ngx_uint_t                  pending;
-    ngx_uint_t                  kept;
-    ngx_uint_t                  completed;
-    ngx_uint_t                  outgoing;
-    ngx_uint_t                  waiters;
-    ngx_uint_t                  shares;
+    uint64_t                    pending;
+    uint64_t                    kept;
+    uint64_t                    completed;
+    uint64_t                    outgoing;
+    uint64_t                    waiters;
+    uint64_t                    shares;
     ngx_msec_int_t              heartbeat;     /* since, or -1 */
     ngx_msec_int_t              oldest;        /* age, or -1 */
     unsigned                    terminated:1;
@@ -134,7 +139,7 @@ typedef struct {
     uint64_t                    seq;
     uint64_t                    size;
     ngx_msec_int_t              age;
-    ngx_uint_t                  leases;        /* how often it was taken */
+    uint64_t                    leases;        /* how often it was taken */
     size_t                      len;
     unsigned                    notice:1;      /* the exchange's own */
     u_char                      text[NGX_HTTP_ACADEMY_INSPECTED];
@@ -147,6 +152,23 @@ typedef struct {
     ngx_uint_t                  n;
     ngx_http_academy_inspected_t  *messages;   /* limit of them */
 } ngx_http_academy_inspection_t;
+
+
+/* nothing is known yet */
+void ngx_http_academy_survey_unknown(ngx_http_academy_survey_t *survey);
+
+/* room for them: NGX_OK, or NGX_ERROR without memory */
+ngx_int_t ngx_http_academy_listing_rows(ngx_http_academy_listing_t *listing,
+    ngx_pool_t *pool);
+
+/* the row for a mailbox with that key; NULL: it is not on this page */
+ngx_http_academy_listed_t *ngx_http_academy_listing_place(
+    ngx_http_academy_listing_t *listing, ngx_http_academy_row_key_t *key);
+
+void ngx_http_academy_row_key_text(ngx_http_academy_row_key_t *key,
+    u_char *data, size_t len);
+void ngx_http_academy_row_text(ngx_http_academy_row_text_t *text, u_char *data,
+    size_t len);
 
 
 #endif /* _NGX_HTTP_ACADEMY_SURVEY_H_INCLUDED_ */

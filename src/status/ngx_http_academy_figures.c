@@ -148,6 +148,8 @@ ngx_http_academy_figures_claim(ngx_http_academy_figures_t *figures)
             tally->pid = 0;
             tally->polls = 0;
             tally->streams = 0;
+            tally->commands = 0;
+            tally->linked = 0;
             tally->exiting = 0;
             tally->started = ngx_time();
 

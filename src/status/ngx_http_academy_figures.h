@@ -41,7 +41,8 @@
  * twice counts twice.
  *
  * Histograms have a bucket for each power of two: the bucket of a value is one
- * instruction away.  Times are in milliseconds, nginx's own clock.
+ * instruction away.  Times are in milliseconds, nginx's own clock, but those of
+ * Redis, which are in microseconds.
  */
 
 
@@ -108,6 +109,7 @@ typedef enum {
     NGX_HTTP_ACADEMY_H_LATENCY = 0,
     NGX_HTTP_ACADEMY_H_WAIT,
     NGX_HTTP_ACADEMY_H_SIZE,
+    NGX_HTTP_ACADEMY_H_REDIS,
     NGX_HTTP_ACADEMY_HISTOGRAMS
 } ngx_http_academy_histogram_e;
 
@@ -116,7 +118,7 @@ typedef enum {
 
 #define NGX_HTTP_ACADEMY_BUCKETS     20
 
-/* the unit: a millisecond, or 2^8 bytes */
+/* the unit: a millisecond, a microsecond of Redis, or 2^8 bytes */
 
 #define NGX_HTTP_ACADEMY_SIZE_SHIFT  8
 
@@ -142,6 +144,8 @@ typedef struct {
     ngx_uint_t                         exiting;
     uint64_t                           polls;     /* that wait now */
     uint64_t                           streams;   /* that are open now */
+    uint64_t                           commands;  /* to Redis, under way now */
+    ngx_uint_t                         linked;    /* to Redis */
     ngx_http_academy_sums_t            sums;
     u_char                             apart[64];
 } ngx_http_academy_tally_t;

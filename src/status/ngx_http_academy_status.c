@@ -273,10 +273,6 @@ ngx_http_academy_status_view(ngx_http_academy_status_t *status,
         status->answer = ngx_http_academy_status_print_metrics;
     }
 
-    if (status->exchange->store->survey == NULL) {
-        return status->answer(status);
-    }
-
     return ngx_http_academy_status_call(status,
                                         status->exchange->store->survey);
 }
@@ -433,7 +429,9 @@ ngx_http_academy_status_call(ngx_http_academy_status_t *status,
     call->admin = status->admin;
 
     if (op == status->exchange->store->survey) {
+        status->surveys = 1;
         call->in.survey = &status->survey;
+        ngx_http_academy_survey_unknown(&status->survey);
 
     } else if (op == status->exchange->store->list) {
         call->in.listing = &status->listing;
@@ -470,7 +468,12 @@ ngx_http_academy_status_answer(ngx_http_academy_status_t *status)
 
     ctx = ngx_http_get_module_ctx(status->request, ngx_http_academy_module);
 
-    if (ctx->call.result != NGX_HTTP_ACADEMY_OK) {
+    /* of a store that is away the rest is known all the same */
+
+    if (ctx->call.result != NGX_HTTP_ACADEMY_OK
+        && !(ctx->call.result == NGX_HTTP_ACADEMY_UNAVAILABLE
+             && status->surveys))
+    {
         return ngx_http_academy_answer_result(status->request,
                                               ctx->call.result);
     }

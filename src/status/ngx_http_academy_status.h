@@ -65,6 +65,15 @@ typedef struct {
 } ngx_http_academy_status_counter_t;
 
 
+/* of a histogram */
+
+typedef enum {
+    NGX_HTTP_ACADEMY_MILLISECONDS = 0,
+    NGX_HTTP_ACADEMY_MICROSECONDS,
+    NGX_HTTP_ACADEMY_BYTES
+} ngx_http_academy_unit_e;
+
+
 typedef struct ngx_http_academy_status_s  ngx_http_academy_status_t;
 
 struct ngx_http_academy_status_s {
@@ -92,6 +101,7 @@ struct ngx_http_academy_status_s {
     unsigned                       openmetrics:1;
     unsigned                       pending:1;  /* the call is the store's */
     unsigned                       calling:1;  /* within the operation */
+    unsigned                       surveys:1;  /* the whole is asked for */
 };
 
 
@@ -134,6 +144,16 @@ void ngx_http_academy_print_json(ngx_http_academy_text_t *text, u_char *data,
 /* milliseconds as seconds; a negative time is null */
 void ngx_http_academy_print_time(ngx_http_academy_text_t *text,
     ngx_msec_int_t ms);
+
+
+/* a number, or null for one that is not known; and of two the sum */
+void ngx_http_academy_print_number(ngx_http_academy_text_t *text, uint64_t n);
+void ngx_http_academy_print_sum(ngx_http_academy_text_t *text, uint64_t one,
+    uint64_t two);
+
+/* a value of a histogram: seconds, or bytes */
+void ngx_http_academy_print_unit(ngx_http_academy_text_t *text, uint64_t value,
+    ngx_http_academy_unit_e unit);
 
 
 /* ngx_http_academy_status_json.c */

@@ -227,6 +227,8 @@ ngx_http_academy_events_tick(ngx_http_academy_status_t *status)
     call->data = status;
     call->in.survey = &status->survey;
 
+    ngx_http_academy_survey_unknown(&status->survey);
+
     status->calling = 1;
     rc = status->exchange->store->survey(call);
     status->calling = 0;

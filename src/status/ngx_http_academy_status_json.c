@@ -18,12 +18,15 @@
 
 static void ngx_http_academy_json_found(ngx_http_academy_status_t *status,
     ngx_http_academy_text_t *text);
-static void ngx_http_academy_json_counters(ngx_http_academy_text_t *text,
-    ngx_http_academy_sums_t *sums);
+static void ngx_http_academy_json_link(ngx_http_academy_status_t *status,
+    ngx_http_academy_text_t *text, ngx_http_academy_sums_t *sums);
+static void ngx_http_academy_json_counters(ngx_http_academy_status_t *status,
+    ngx_http_academy_text_t *text, ngx_http_academy_sums_t *sums);
 static void ngx_http_academy_json_histogram(ngx_http_academy_text_t *text,
-    char *name, ngx_http_academy_histogram_t *h, ngx_uint_t bytes);
+    char *name, ngx_http_academy_histogram_t *h,
+    ngx_http_academy_unit_e unit);
 static void ngx_http_academy_json_quantiles(ngx_http_academy_text_t *text,
-    uint64_t *buckets, ngx_uint_t shift);
+    uint64_t *buckets, ngx_http_academy_unit_e unit);
 static void ngx_http_academy_json_workers(ngx_http_academy_status_t *status,
     ngx_http_academy_text_t *text);
 static void ngx_http_academy_json_limits(ngx_http_academy_status_t *status,
@@ -69,17 +72,21 @@ ngx_http_academy_status_json(ngx_http_academy_status_t *status,
     }
 
     ngx_http_academy_json_found(status, text);
-    ngx_http_academy_json_counters(text, &sums);
+    ngx_http_academy_json_counters(status, text, &sums);
 
     h = sums.histograms;
 
     ngx_http_academy_json_histogram(text, "latency",
-                                    &h[NGX_HTTP_ACADEMY_H_LATENCY], 0);
+                                    &h[NGX_HTTP_ACADEMY_H_LATENCY],
+                                    NGX_HTTP_ACADEMY_MILLISECONDS);
     ngx_http_academy_json_histogram(text, "wait",
-                                    &h[NGX_HTTP_ACADEMY_H_WAIT], 0);
+                                    &h[NGX_HTTP_ACADEMY_H_WAIT],
+                                    NGX_HTTP_ACADEMY_MILLISECONDS);
     ngx_http_academy_json_histogram(text, "size",
-                                    &h[NGX_HTTP_ACADEMY_H_SIZE], 1);
+                                    &h[NGX_HTTP_ACADEMY_H_SIZE],
+                                    NGX_HTTP_ACADEMY_BYTES);
 
+    ngx_http_academy_json_link(status, text, &sums);
     ngx_http_academy_json_workers(status, text);
     ngx_http_academy_json_limits(status, text);
     ngx_http_academy_json_viewer(status, text);
@@ -98,16 +105,17 @@ ngx_http_academy_json_found(ngx_http_academy_status_t *status,
 
     found = &status->survey;
 
-    if (status->exchange->store->survey == NULL) {
-        return;
-    }
-
-    ngx_http_academy_print(text, ",\"mailboxes\":{\"active\":%uL,"
-                           "\"terminated\":%uL,\"agents\":%uL,\"users\":%uL,"
-                           "\"waited_at\":%uL}",
-                           found->active[0] + found->active[1],
-                           found->terminated[0] + found->terminated[1],
-                           found->active[0], found->active[1], found->waiting);
+    ngx_http_academy_print(text, ",\"mailboxes\":{\"active\":");
+    ngx_http_academy_print_sum(text, found->active[0], found->active[1]);
+    ngx_http_academy_print(text, ",\"terminated\":");
+    ngx_http_academy_print_sum(text, found->terminated[0],
+                               found->terminated[1]);
+    ngx_http_academy_print(text, ",\"agents\":");
+    ngx_http_academy_print_number(text, found->active[0]);
+    ngx_http_academy_print(text, ",\"users\":");
+    ngx_http_academy_print_number(text, found->active[1]);
+    ngx_http_academy_print(text, ",\"waited_at\":");
+    ngx_http_academy_print_number(text, found->waiting);
 
     oldest = -1;
 
@@ -116,9 +124,13 @@ ngx_http_academy_json_found(ngx_http_academy_status_t *status,
         oldest = ngx_max(oldest, 0);
     }
 
-    ngx_http_academy_print(text, ",\"messages\":{\"queued\":%uL,"
-                           "\"leased\":%uL,\"bytes\":%uL,\"oldest\":",
-                           found->queued, found->leased, found->bytes);
+    ngx_http_academy_print(text, "},\"messages\":{\"queued\":");
+    ngx_http_academy_print_number(text, found->queued);
+    ngx_http_academy_print(text, ",\"leased\":");
+    ngx_http_academy_print_number(text, found->leased);
+    ngx_http_academy_print(text, ",\"bytes\":");
+    ngx_http_academy_print_number(text, found->bytes);
+    ngx_http_academy_print(text, ",\"oldest\":");
     ngx_http_academy_print_time(text, oldest);
 
     if (oldest >= 0 && status->admin) {
@@ -128,8 +140,11 @@ ngx_http_academy_json_found(ngx_http_academy_status_t *status,
                                ? "user" : "agent", sizeof(id), id);
     }
 
-    ngx_http_academy_print(text, "},\"requests\":{\"pending\":%uL,"
-                           "\"kept\":%uL}", found->pending, found->kept);
+    ngx_http_academy_print(text, "},\"requests\":{\"pending\":");
+    ngx_http_academy_print_number(text, found->pending);
+    ngx_http_academy_print(text, ",\"kept\":");
+    ngx_http_academy_print_number(text, found->kept);
+    ngx_http_academy_print(text, "}");
 
     if (found->size) {
         ngx_http_academy_print(text, ",\"zone\":{\"size\":%uL,\"used\":%uL,"
@@ -142,9 +157,62 @@ ngx_http_academy_json_found(ngx_http_academy_status_t *status,
 }
 
 
+/* of a store that is to be connected to: this nginx's connections */
+
 static void
-ngx_http_academy_json_counters(ngx_http_academy_text_t *text,
-    ngx_http_academy_sums_t *sums)
+ngx_http_academy_json_link(ngx_http_academy_status_t *status,
+    ngx_http_academy_text_t *text, ngx_http_academy_sums_t *sums)
+{
+    uint64_t                      commands;
+    ngx_uint_t                    i, n, linked;
+    ngx_str_t                    *server;
+    ngx_http_academy_tally_t     *tally;
+    ngx_http_academy_exchange_t  *exchange;
+
+    exchange = status->exchange;
+
+    if (exchange->store->server == NULL) {
+        return;
+    }
+
+    commands = 0;
+    linked = 0;
+    n = 0;
+
+    for (i = 0; /* void */ ; i++) {
+        tally = ngx_http_academy_figures_worker(exchange->figures, &i);
+
+        if (tally == NULL) {
+            break;
+        }
+
+        n++;
+        linked += tally->linked;
+        commands += tally->commands;
+    }
+
+    ngx_http_academy_print(text, ",\"link\":{\"server\":");
+
+    if (status->admin) {
+        server = exchange->store->server(exchange);
+        ngx_http_academy_print_string(text, server->data, server->len);
+
+    } else {
+        ngx_http_academy_print(text, "null");
+    }
+
+    ngx_http_academy_print(text, ",\"workers\":%ui,\"connected\":%ui,"
+                           "\"in_flight\":%uL}", n, linked, commands);
+
+    ngx_http_academy_json_histogram(text, "round_trip",
+                                    &sums->histograms[NGX_HTTP_ACADEMY_H_REDIS],
+                                    NGX_HTTP_ACADEMY_MICROSECONDS);
+}
+
+
+static void
+ngx_http_academy_json_counters(ngx_http_academy_status_t *status,
+    ngx_http_academy_text_t *text, ngx_http_academy_sums_t *sums)
 {
     char                               *group;
     uint64_t                            n;
@@ -166,6 +234,11 @@ ngx_http_academy_json_counters(ngx_http_academy_text_t *text,
             ngx_http_academy_print(text, ",");
         }
 
+        if (status->exchange->store->uncounted & ((uint64_t) 1 << i)) {
+            ngx_http_academy_print(text, "\"%s\":null", counter->name);
+            continue;
+        }
+
         if (i == NGX_HTTP_ACADEMY_N_LOCK_WAIT_NS) {
             ngx_http_academy_print(text, "\"%s\":%uL.%09uL", counter->name,
                                    n / 1000000000, n % 1000000000);
@@ -183,7 +256,7 @@ ngx_http_academy_json_counters(ngx_http_academy_text_t *text,
 
 static void
 ngx_http_academy_json_histogram(ngx_http_academy_text_t *text, char *name,
-    ngx_http_academy_histogram_t *h, ngx_uint_t bytes)
+    ngx_http_academy_histogram_t *h, ngx_http_academy_unit_e unit)
 {
     uint64_t    n, bound;
     ngx_uint_t  i;
@@ -195,17 +268,8 @@ ngx_http_academy_json_histogram(ngx_http_academy_text_t *text, char *name,
     }
 
     ngx_http_academy_print(text, ",\"%s\":{\"count\":%uL,\"sum\":", name, n);
-
-    if (bytes) {
-        ngx_http_academy_print(text, "%uL", h->sum);
-
-    } else {
-        ngx_http_academy_print_time(text, (ngx_msec_int_t) h->sum);
-    }
-
-    ngx_http_academy_json_quantiles(text, h->buckets,
-                                    bytes ? NGX_HTTP_ACADEMY_SIZE_SHIFT : 0);
-
+    ngx_http_academy_print_unit(text, h->sum, unit);
+    ngx_http_academy_json_quantiles(text, h->buckets, unit);
     ngx_http_academy_print(text, ",\"buckets\":[");
 
     n = 0;
@@ -215,17 +279,17 @@ ngx_http_academy_json_histogram(ngx_http_academy_text_t *text, char *name,
 
         ngx_http_academy_print(text, i ? ",[" : "[");
 
-        bound = (uint64_t) 1 << i;
-
         if (i == NGX_HTTP_ACADEMY_BUCKETS - 1) {
             ngx_http_academy_print(text, "null");
 
-        } else if (bytes) {
-            ngx_http_academy_print(text, "%uL",
-                                   bound << NGX_HTTP_ACADEMY_SIZE_SHIFT);
-
         } else {
-            ngx_http_academy_print_time(text, (ngx_msec_int_t) bound);
+            bound = (uint64_t) 1 << i;
+
+            if (unit == NGX_HTTP_ACADEMY_BYTES) {
+                bound <<= NGX_HTTP_ACADEMY_SIZE_SHIFT;
+            }
+
+            ngx_http_academy_print_unit(text, bound, unit);
         }
 
         ngx_http_academy_print(text, ",%uL]", n);
@@ -237,7 +301,7 @@ ngx_http_academy_json_histogram(ngx_http_academy_text_t *text, char *name,
 
 static void
 ngx_http_academy_json_quantiles(ngx_http_academy_text_t *text,
-    uint64_t *buckets, ngx_uint_t shift)
+    uint64_t *buckets, ngx_http_academy_unit_e unit)
 {
     double      value;
     ngx_uint_t  i;
@@ -255,9 +319,13 @@ ngx_http_academy_json_quantiles(ngx_http_academy_text_t *text,
         if (value < 0) {
             ngx_http_academy_print(text, ",\"%s\":null", quantiles[i].name);
 
-        } else if (shift) {
+        } else if (unit == NGX_HTTP_ACADEMY_BYTES) {
             ngx_http_academy_print(text, ",\"%s\":%.0f", quantiles[i].name,
-                                   value * (1 << shift));
+                                   value * (1 << NGX_HTTP_ACADEMY_SIZE_SHIFT));
+
+        } else if (unit == NGX_HTTP_ACADEMY_MICROSECONDS) {
+            ngx_http_academy_print(text, ",\"%s\":%.7f", quantiles[i].name,
+                                   value / 1000000);
 
         } else {
             ngx_http_academy_print(text, ",\"%s\":%.5f", quantiles[i].name,
@@ -288,11 +356,20 @@ ngx_http_academy_json_workers(ngx_http_academy_status_t *status,
 
         ngx_http_academy_print(text, "%s{\"slot\":%ui,\"pid\":%P,\"age\":%T,"
                                "\"exiting\":%s,\"polls\":%uL,"
-                               "\"streams\":%uL}",
+                               "\"streams\":%uL",
                                n ? "," : "", i, (ngx_pid_t) tally->pid,
                                ngx_max(age, 0),
                                tally->exiting ? "true" : "false",
                                tally->polls, tally->streams);
+
+        if (status->exchange->store->server) {
+            ngx_http_academy_print(text, ",\"connected\":%s,"
+                                   "\"in_flight\":%uL",
+                                   tally->linked ? "true" : "false",
+                                   tally->commands);
+        }
+
+        ngx_http_academy_print(text, "}");
     }
 
     ngx_http_academy_print(text, "]");
@@ -397,15 +474,20 @@ ngx_http_academy_status_history(ngx_http_academy_status_t *status)
             buckets[b] = two->latency[b] - one->latency[b];
         }
 
-        ngx_http_academy_print(&text, "%s[%T,%T,%uL,%uL,%uL,%uL,%uL,%uL,%uL,"
-                               "%uL,%uL", i == first + 1 ? "" : ",",
+        ngx_http_academy_print(&text, "%s[%T,%T,%uL,%uL,%uL,%uL,",
+                               i == first + 1 ? "" : ",",
                                two->time, two->time - one->time,
                                two->accepted - one->accepted,
                                two->delivered - one->delivered,
                                two->redelivered - one->redelivered,
-                               two->refused - one->refused,
-                               two->queued, two->bytes, two->waiting,
-                               two->mailboxes, two->free);
+                               two->refused - one->refused);
+        ngx_http_academy_print_number(&text, two->queued);
+        ngx_http_academy_print(&text, ",");
+        ngx_http_academy_print_number(&text, two->bytes);
+        ngx_http_academy_print(&text, ",%uL,", two->waiting);
+        ngx_http_academy_print_number(&text, two->mailboxes);
+        ngx_http_academy_print(&text, ",");
+        ngx_http_academy_print_number(&text, two->free);
 
         for (b = 0; b < 3; b++) {
             double  value, parts[] = { 0.5, 0.9, 0.99 };

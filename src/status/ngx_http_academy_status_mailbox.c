@@ -283,8 +283,16 @@ ngx_http_academy_status_print_list(ngx_http_academy_status_t *status)
 {
     u_char                       next[2 * sizeof(ngx_http_academy_row_key_t)];
     ngx_uint_t                   i;
+    ngx_http_academy_ctx_t      *ctx;
     ngx_http_academy_text_t      text;
     ngx_http_academy_listing_t  *listing;
+
+    ctx = ngx_http_get_module_ctx(status->request, ngx_http_academy_module);
+
+    if (ctx->call.result != NGX_HTTP_ACADEMY_OK) {
+        return ngx_http_academy_answer_result(status->request,
+                                              ctx->call.result);
+    }
 
     listing = &status->listing;
 
@@ -322,7 +330,13 @@ ngx_http_academy_status_print_row(ngx_http_academy_status_t *status,
     ngx_http_academy_text_t *text, ngx_http_academy_listed_t *row)
 {
     u_char      id[NGX_HTTP_ACADEMY_UUID_LEN];
-    ngx_uint_t  progress;
+    uint64_t    progress, numbers[9];
+    ngx_uint_t  i;
+
+    static char  *names[] = {
+        "queued", "leased", "bytes", "in_progress", "pending", "kept",
+        "completed", "outgoing", "waiters"
+    };
 
     (void) ngx_http_academy_uuid_print(id, row->id.uid);
 
@@ -356,14 +370,23 @@ ngx_http_academy_status_print_row(ngx_http_academy_status_t *status,
         ngx_http_academy_print_string(text, row->owner.data, row->owner.len);
     }
 
-    ngx_http_academy_print(text, ",\"queued\":%ui,\"leased\":%ui,"
-                           "\"bytes\":%uL,\"in_progress\":%ui,"
-                           "\"pending\":%ui,\"kept\":%ui,\"completed\":%ui,"
-                           "\"outgoing\":%ui,\"waiters\":%ui,\"shares\":%ui,"
-                           "\"heartbeat\":",
-                           row->queued, row->leased, row->bytes, progress,
-                           row->pending, row->kept, row->completed,
-                           row->outgoing, row->waiters, row->shares);
+    numbers[0] = row->queued;
+    numbers[1] = row->leased;
+    numbers[2] = row->bytes;
+    numbers[3] = progress;
+    numbers[4] = row->pending;
+    numbers[5] = row->kept;
+    numbers[6] = row->completed;
+    numbers[7] = row->outgoing;
+    numbers[8] = row->waiters;
+
+    for (i = 0; i < 9; i++) {
+        ngx_http_academy_print(text, ",\"%s\":", names[i]);
+        ngx_http_academy_print_number(text, numbers[i]);
+    }
+
+    ngx_http_academy_print(text, ",\"shares\":%uL,\"heartbeat\":",
+                           row->shares);
     ngx_http_academy_print_time(text, row->heartbeat);
     ngx_http_academy_print(text, ",\"oldest\":");
     ngx_http_academy_print_time(text, row->oldest);
@@ -478,10 +501,12 @@ ngx_http_academy_status_print_message(ngx_http_academy_text_t *text,
     u_char                       id[NGX_HTTP_ACADEMY_UUID_LEN];
     ngx_http_academy_envelope_t  env;
 
-    ngx_http_academy_print(text, "{\"seq\":%uL,\"size\":%uL,\"age\":",
-                           message->seq, message->size);
+    ngx_http_academy_print(text, "{\"seq\":");
+    ngx_http_academy_print_number(text, message->seq);
+    ngx_http_academy_print(text, ",\"size\":%uL,\"age\":", message->size);
     ngx_http_academy_print_time(text, message->age);
-    ngx_http_academy_print(text, ",\"deliveries\":%ui", message->leases);
+    ngx_http_academy_print(text, ",\"deliveries\":");
+    ngx_http_academy_print_number(text, message->leases);
 
     if (ngx_http_academy_scan_header(message->text, message->len, &env)
         != NGX_OK)

@@ -31,7 +31,8 @@ static void ngx_http_academy_metrics_found(ngx_http_academy_metrics_t *m);
 static void ngx_http_academy_metrics_workers(ngx_http_academy_metrics_t *m);
 static void ngx_http_academy_metrics_histogram(ngx_http_academy_metrics_t *m,
     char *name, char *help, ngx_http_academy_histogram_t *h,
-    ngx_uint_t bytes);
+    ngx_http_academy_unit_e unit);
+static void ngx_http_academy_metrics_link(ngx_http_academy_metrics_t *m);
 static void ngx_http_academy_metrics_family(ngx_http_academy_metrics_t *m,
     char *name, char *type, char *help);
 static void ngx_http_academy_metrics_gauge(ngx_http_academy_metrics_t *m,
@@ -189,13 +190,23 @@ ngx_http_academy_status_metrics(ngx_http_academy_status_t *status,
 
     ngx_http_academy_metrics_histogram(&m, "academy_delivery_latency_seconds",
                   "Time from acceptance of a message until it was written to "
-                  "its receiver.", &h[NGX_HTTP_ACADEMY_H_LATENCY], 0);
+                  "its receiver.", &h[NGX_HTTP_ACADEMY_H_LATENCY],
+                  NGX_HTTP_ACADEMY_MILLISECONDS);
     ngx_http_academy_metrics_histogram(&m, "academy_poll_wait_seconds",
                   "Time that long polls waited.",
-                  &h[NGX_HTTP_ACADEMY_H_WAIT], 0);
+                  &h[NGX_HTTP_ACADEMY_H_WAIT], NGX_HTTP_ACADEMY_MILLISECONDS);
     ngx_http_academy_metrics_histogram(&m, "academy_message_size_bytes",
                   "Size of accepted messages.",
-                  &h[NGX_HTTP_ACADEMY_H_SIZE], 1);
+                  &h[NGX_HTTP_ACADEMY_H_SIZE], NGX_HTTP_ACADEMY_BYTES);
+
+    if (exchange->store->server) {
+        ngx_http_academy_metrics_link(&m);
+        ngx_http_academy_metrics_histogram(&m,
+                  "academy_redis_round_trip_seconds",
+                  "Time from a command to Redis until its answer.",
+                  &h[NGX_HTTP_ACADEMY_H_REDIS],
+                  NGX_HTTP_ACADEMY_MICROSECONDS);
+    }
 
     if (status->openmetrics) {
         ngx_http_academy_print(text, "# EOF\n");
@@ -256,6 +267,10 @@ static void
 ngx_http_academy_metrics_gauge(ngx_http_academy_metrics_t *m, char *name,
     char *help, uint64_t value)
 {
+    if (value == NGX_HTTP_ACADEMY_UNKNOWN) {
+        return;
+    }
+
     ngx_http_academy_metrics_family(m, name, "gauge", help);
     ngx_http_academy_print(m->text, "%s{exchange=\"%V\"} %uL\n", name,
                            &m->exchange, value);
@@ -273,7 +288,7 @@ ngx_http_academy_metrics_found(ngx_http_academy_metrics_t *m)
 
     found = &m->status->survey;
 
-    if (m->status->exchange->store->survey == NULL) {
+    if (found->queued == NGX_HTTP_ACADEMY_UNKNOWN) {
         return;
     }
 
@@ -342,17 +357,16 @@ ngx_http_academy_metrics_counters(ngx_http_academy_metrics_t *m,
 {
     char                               *metric;
     uint64_t                            n;
-    ngx_uint_t                          i, redis;
+    ngx_uint_t                          i;
     ngx_http_academy_status_counter_t  *counter;
 
     metric = "";
-    redis = (ngx_strcmp(m->status->exchange->store->kind, "redis") == 0);
 
     for (i = 0; i < NGX_HTTP_ACADEMY_COUNTERS; i++) {
         counter = &ngx_http_academy_status_counters[i];
         n = sums->counters[i];
 
-        if (!redis && ngx_strcmp(counter->group, "redis") == 0) {
+        if (m->status->exchange->store->uncounted & ((uint64_t) 1 << i)) {
             continue;
         }
 
@@ -438,8 +452,49 @@ ngx_http_academy_metrics_workers(ngx_http_academy_metrics_t *m)
 
 
 static void
+ngx_http_academy_metrics_link(ngx_http_academy_metrics_t *m)
+{
+    ngx_uint_t                   i, pass;
+    ngx_http_academy_tally_t    *tally;
+    ngx_http_academy_figures_t  *figures;
+
+    static struct {
+        char  *name;
+        char  *help;
+    } gauges[] = {
+        { "academy_redis_connected",
+          "Whether a worker is connected to Redis, 1 or 0." },
+        { "academy_redis_commands_in_flight",
+          "Commands to Redis that wait or are not answered yet." }
+    };
+
+    figures = m->status->exchange->figures;
+
+    for (pass = 0; pass < 2; pass++) {
+
+        ngx_http_academy_metrics_family(m, gauges[pass].name, "gauge",
+                                        gauges[pass].help);
+
+        for (i = 0; /* void */ ; i++) {
+            tally = ngx_http_academy_figures_worker(figures, &i);
+
+            if (tally == NULL) {
+                break;
+            }
+
+            ngx_http_academy_print(m->text,
+                                   "%s{exchange=\"%V\",worker=\"%ui\"} %uL\n",
+                                   gauges[pass].name, &m->exchange, i,
+                                   pass ? tally->commands
+                                        : (uint64_t) tally->linked);
+        }
+    }
+}
+
+
+static void
 ngx_http_academy_metrics_histogram(ngx_http_academy_metrics_t *m, char *name,
-    char *help, ngx_http_academy_histogram_t *h, ngx_uint_t bytes)
+    char *help, ngx_http_academy_histogram_t *h, ngx_http_academy_unit_e unit)
 {
     uint64_t                  n, bound;
     ngx_uint_t                i;
@@ -460,12 +515,12 @@ ngx_http_academy_metrics_histogram(ngx_http_academy_metrics_t *m, char *name,
         if (i == NGX_HTTP_ACADEMY_BUCKETS - 1) {
             ngx_http_academy_print(text, "+Inf");
 
-        } else if (bytes) {
+        } else if (unit == NGX_HTTP_ACADEMY_BYTES) {
             ngx_http_academy_print(text, "%uL.0",
                                    bound << NGX_HTTP_ACADEMY_SIZE_SHIFT);
 
         } else {
-            ngx_http_academy_print_time(text, (ngx_msec_int_t) bound);
+            ngx_http_academy_print_unit(text, bound, unit);
         }
 
         ngx_http_academy_print(text, "\"} %uL\n", n);
@@ -473,14 +528,7 @@ ngx_http_academy_metrics_histogram(ngx_http_academy_metrics_t *m, char *name,
 
     ngx_http_academy_print(text, "%s_sum{exchange=\"%V\"} ", name,
                            &m->exchange);
-
-    if (bytes) {
-        ngx_http_academy_print(text, "%uL", h->sum);
-
-    } else {
-        ngx_http_academy_print_time(text, (ngx_msec_int_t) h->sum);
-    }
-
+    ngx_http_academy_print_unit(text, h->sum, unit);
     ngx_http_academy_print(text, "\n%s_count{exchange=\"%V\"} %uL\n", name,
                            &m->exchange, n);
 }

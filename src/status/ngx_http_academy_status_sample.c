@@ -142,6 +142,8 @@ ngx_http_academy_sample_begin(ngx_http_academy_exchange_t *exchange)
     sampler->call.data = sampler;
     sampler->call.in.survey = &sampler->survey;
 
+    ngx_http_academy_survey_unknown(&sampler->survey);
+
     (void) exchange->store->survey(&sampler->call);
 }
 
@@ -158,19 +160,19 @@ ngx_http_academy_sample_done(ngx_http_academy_call_t *call)
     figures = call->exchange->figures;
     sh = figures->sh;
 
-    if (call->result == NGX_HTTP_ACADEMY_OK) {
-        ngx_http_academy_sample_fill(&sample, figures, &sampler->survey);
+    /* what the store could not tell is unknown */
 
-        ngx_shmtx_lock(&figures->shpool->mutex);
+    ngx_http_academy_sample_fill(&sample, figures, &sampler->survey);
 
-        sh->samples[sh->nsamples % NGX_HTTP_ACADEMY_SAMPLES] = sample;
+    ngx_shmtx_lock(&figures->shpool->mutex);
 
-        ngx_memory_barrier();
+    sh->samples[sh->nsamples % NGX_HTTP_ACADEMY_SAMPLES] = sample;
 
-        sh->nsamples++;
+    ngx_memory_barrier();
 
-        ngx_shmtx_unlock(&figures->shpool->mutex);
-    }
+    sh->nsamples++;
+
+    ngx_shmtx_unlock(&figures->shpool->mutex);
 
     ngx_free(sampler);
 }
@@ -216,6 +218,8 @@ ngx_http_academy_sample_fill(ngx_http_academy_sample_t *sample,
 
     sample->queued = survey->queued;
     sample->bytes = survey->bytes;
-    sample->mailboxes = survey->active[0] + survey->active[1];
+    sample->mailboxes = (survey->active[0] == NGX_HTTP_ACADEMY_UNKNOWN)
+                        ? NGX_HTTP_ACADEMY_UNKNOWN
+                        : survey->active[0] + survey->active[1];
     sample->free = survey->free;
 }

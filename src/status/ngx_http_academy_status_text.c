@@ -198,3 +198,47 @@ ngx_http_academy_print_time(ngx_http_academy_text_t *text, ngx_msec_int_t ms)
     ngx_http_academy_print(text, "%M.%03M", (ngx_msec_t) ms / 1000,
                            (ngx_msec_t) ms % 1000);
 }
+
+
+void
+ngx_http_academy_print_number(ngx_http_academy_text_t *text, uint64_t n)
+{
+    if (n == NGX_HTTP_ACADEMY_UNKNOWN) {
+        ngx_http_academy_print(text, "null");
+
+    } else {
+        ngx_http_academy_print(text, "%uL", n);
+    }
+}
+
+
+void
+ngx_http_academy_print_sum(ngx_http_academy_text_t *text, uint64_t one,
+    uint64_t two)
+{
+    ngx_http_academy_print_number(text,
+                                  (one == NGX_HTTP_ACADEMY_UNKNOWN
+                                   || two == NGX_HTTP_ACADEMY_UNKNOWN)
+                                  ? NGX_HTTP_ACADEMY_UNKNOWN : one + two);
+}
+
+
+void
+ngx_http_academy_print_unit(ngx_http_academy_text_t *text, uint64_t value,
+    ngx_http_academy_unit_e unit)
+{
+    switch (unit) {
+
+    case NGX_HTTP_ACADEMY_BYTES:
+        ngx_http_academy_print(text, "%uL", value);
+        return;
+
+    case NGX_HTTP_ACADEMY_MICROSECONDS:
+        ngx_http_academy_print(text, "%uL.%06uL", value / 1000000,
+                               value % 1000000);
+        return;
+
+    default: /* NGX_HTTP_ACADEMY_MILLISECONDS */
+        ngx_http_academy_print_time(text, (ngx_msec_int_t) value);
+    }
+}

@@ -86,15 +86,24 @@ class Exchange:
         answer = self.db.evalsha(self.shas[name], 0, self.prefix, *args)
         return answer[0] if len(answer) == 1 else answer
 
-    def create(self, uid, client="alice", groups="", mro="", limit=0):
-        return self.run("create", uid, client, groups, mro, limit, self.grave)
+    def create(self, uid, client="alice", groups="", mro="", limit=0,
+               role="agent", name=""):
+        """The code; `made` says whether there was none before."""
+        answer = self.run("create", uid, client, groups, mro, limit,
+                          self.grave, role, name)
+        self.made = answer == [OK, 1]
+        return answer[0] if isinstance(answer, list) else answer
 
-    def terminate(self, uid, client="alice", groups=""):
-        return self.run("terminate", uid, client, groups, self.grave,
-                        self.msgexp)
+    def terminate(self, uid, client="alice", groups="", admin=False):
+        """The code, and whether there is more; `ended` says whether it was
+        terminated now, and how many messages were dropped."""
+        code, more, *self.ended = self.run(
+            "terminate", uid, client, groups, self.grave, self.msgexp,
+            int(admin))
+        return [code, more]
 
     def close(self, uid, n=25):
-        return self.run("close", uid, n, self.grave, self.msgexp)
+        return self.run("close", uid, n, self.grave, self.msgexp)[:2]
 
     def terminate_all(self, uid, **who):
         """The termination, and its rest; how many scripts that took."""
@@ -196,13 +205,52 @@ class Exchange:
         return self.run("leave", node or self.node, n, int(dead))
 
     def tick(self, ttl=10000, leader_ttl=5000, node=None):
-        return self.run("tick", node or self.node, ttl, leader_ttl)
+        return self.run("tick", node or self.node, ttl, leader_ttl, self.grave)
 
     def index(self, *uids):
         return self.run("index", self.grave, *uids)
 
     def requests(self, *pairs):
         return self.run("requests", self.msgexp, *sum(pairs, ()))
+
+    def survey(self):
+        return self.run("survey")[1:]
+
+    def sum(self, role="agent", n=100, pages=10000):
+        """Of all pages: messages, open requests, and of which mailbox for how
+        long nothing was asked."""
+        after, queued, pending, oldest = "", 0, 0, []
+        for _ in range(pages):
+            _, last, messages, requests, uid, age = self.run(
+                "sum", role, after, n, self.msgexp)
+            queued, pending = queued + messages, pending + requests
+            oldest += [(age, uid)] if uid else []
+            if not last:
+                break
+            after = last
+        return queued, pending, max(oldest, default=None)
+
+    def walk(self, state="active", role="agent", n=64, order="id",
+             reverse=False, client="alice", groups="", admin=False, search="",
+             pages=10000):
+        """(uid, what it is ordered by) of all pages."""
+        after, rows = "", []
+        for _ in range(pages):
+            _, after, *found = self.run(
+                "walk", state, role, after, n, order, int(reverse), client,
+                groups, int(admin), search)
+            rows += zip(found[::2], found[1::2])
+            if not after:
+                break
+        return rows
+
+    def rows(self, *uids):
+        return self.run("rows", self.msgexp, *uids)[1:]
+
+    def inspect(self, uid, client="alice", groups="", admin=False, first=0,
+                n=100, length=2048):
+        return self.run("inspect", uid, client, groups, int(admin),
+                        self.msgexp, first, n, length)
 
     def queue(self, uid):
         return self.db.lrange(f"{self.prefix}queue:{uid}", 0, -1)
@@ -215,6 +263,8 @@ for i = 2, #ARGV do
     redis.call('MSET', 'active:' .. uid, 'ACTIVE', 'owner:' .. uid, 'alice_',
                'agent:' .. uid, ARGV[1], 'heartbeat:' .. uid, '1700000000.5')
     redis.call('ZADD', 'academy:owned:alice', i, uid)
+    redis.call('ZADD', 'academy:all:active:agent', 0, uid)
+    redis.call('HSET', 'academy:names', uid, '"Agent ' .. i .. '"')
     redis.call('ZADD', 'academy:first:' .. string.match(ARGV[1], '[^,]+'), 0,
                uid)
     for name in string.gmatch(ARGV[1], '[^,]+') do

@@ -90,6 +90,17 @@ def test_durations(full, uids, figures):
                 after, _ = x.discover_page("m.Base", after=after,
                                            client=client, groups=groups)
 
+    # who looks at all of them, or at some
+    with watch:
+        x.survey()
+        for order in "name", "in_progress":
+            x.walk(order=order, admin=True, search="kind", pages=60)
+            x.walk(order=order, client="bob", groups="a,b,c,group 7", pages=60)
+        for i in range(0, 2000, 20):
+            x.rows(*uids[i:i + 20])
+            x.inspect(uids[i])
+        x.sum(pages=60)
+
     # index of what is there already, and of what is gone, in batches
     with watch:
         for i in range(0, 4000, 100):

@@ -931,7 +931,7 @@ def test_index(x, db):
         assert n > 0
         rest = rest[n:]
         runs += 1
-    assert runs == 3
+    assert runs == 5
     assert x.discover("m.Base") == sorted(uids)
     assert x.discover("m.Mine", subclasses=False) == sorted(uids)
     assert x.create(new(), limit=90) == MANY_MAILBOXES
@@ -1055,6 +1055,117 @@ def everything(x):
     return uids
 
 
+def test_lists(x, db, pair):
+    """Who looks sees each mailbox in one list, whoever made or ended it."""
+    mine = [new() for _ in range(5)]
+    for n, uid in enumerate(mine):
+        assert x.create(uid, mro=MRO if n else "", name=f'"N{n}"',
+                        role="agent" if n < 3 else "user") == OK
+        assert x.made
+        assert x.create(uid) == OK and not x.made
+    agents = {uid for uid, _ in x.walk(role="agent", n=1)}
+    assert set(mine[:3]) <= agents
+    assert {uid for uid, _ in x.walk(role="user")} == set(mine[3:])
+    counts = x.survey()
+    assert counts[1:4] == [2, 0, 0]
+    assert x.terminate(mine[0])[0] == OK and x.ended == [1, 0]
+    assert x.terminate(mine[0])[0] == OK and x.ended == [0, 0]
+    assert x.terminate(mine[3], client="bob")[0] == FORBIDDEN
+    assert x.terminate(mine[3], client="bob", admin=True)[0] == OK
+    assert x.survey()[:4] == [counts[0] - 1, 1, 1, 1]
+    # The leader looks at what is there already, and at Python's.
+    other, closed = new(), new()
+    for uid, state in (other, "ACTIVE"), (closed, "TERMINATED"):
+        db.mset({f"active:{uid}": state, f"owner:{uid}": "bob_"})
+    db.set(f"agent:{other}", MRO)
+    x.index(other, closed, *mine)
+    x.index(other, closed, *mine)
+    assert x.survey()[:4] == [counts[0], 1, 1, 2]
+    db.set(f"active:{mine[4]}", "TERMINATED")
+    db.set(f"active:{mine[0]}", "ACTIVE")
+    assert mine[4] not in dict(x.walk(role="user", admin=True))
+    x.index(*mine)
+    assert x.survey()[:4] == [counts[0] + 1, 0, 0, 3]
+    # What has expired leaves the list when somebody comes there.
+    db.delete(f"active:{other}")
+    assert other not in dict(x.walk(admin=True))
+    assert x.survey()[0] == counts[0]
+    assert db.hexists("academy:names", mine[1])
+    for uid in mine:
+        db.delete(f"active:{uid}")
+    for _ in range(100):
+        x.create(new())
+    assert not db.hexists("academy:names", mine[1])
+
+
+def test_walk(x, db, pair):
+    """Who may see what, and in which order."""
+    boxes = {}
+    for n, name in enumerate("abc"):
+        boxes[name] = new()
+        x.create(boxes[name], client=name, mro=f"k.{name.upper()}",
+                 name=f'"Name {name}"')
+        for _ in range(n):
+            x.put(new(), boxes[name], client=name, groups="g")
+    uids = {uid: name for name, uid in boxes.items()}
+
+    def seen(**more):
+        return [uids[uid] for uid, _ in x.walk(**more) if uid in uids]
+
+    assert sorted(seen(admin=True)) == ["a", "b", "c"]
+    assert seen(client="b") == ["b"]
+    x.share(boxes["a"], "g", client="a")
+    assert sorted(seen(client="b", groups="f,g")) == ["a", "b"]
+    assert seen(client="") == []
+    assert seen(admin=True, search="name b") == ["b"]
+    assert seen(admin=True, search="k.c") == ["c"]
+    assert seen(admin=True, search=boxes["a"][:20]) == ["a"]
+    assert seen(admin=True, search="name .") == []
+    whole = [uid for uid, _ in x.walk(admin=True)]
+    assert whole == sorted(whole)
+    assert [u for u, _ in x.walk(admin=True, reverse=True, n=2)] == whole[::-1]
+
+    def order(by):
+        return {uids[uid]: at for uid, at in x.walk(admin=True, order=by)
+                if uid in uids}
+
+    assert order("queued") == order("in_progress") | dict(b=1, c=2)
+    assert order("name")["a"] == '"Name a"' and order("class")["b"] == "k.B"
+    assert order("oldest")["a"] == -1 < order("oldest")["b"]
+    leases = x.take(boxes["c"], 2, client="c", asked=True)
+    assert order("in_progress") == dict(a=0, b=0, c=2)
+    assert order("heartbeat")["c"] > 0
+    x.settle(*((boxes["c"], seq, len(json)) for seq, json in leases))
+
+
+def test_row_and_inspect(x, db, pair):
+    box, src = new(), new()
+    x.create(box, mro=MRO, name='"Box"')
+    for n in range(5):
+        x.put(src, box, json="{%s}" % (n * 40000 * " "))
+    db.pexpire(f"queue:{box}", 1000 * x.msgexp - 5000)
+    (row,) = x.rows(box)
+    assert row[:9] == ["ACTIVE", "alice_", MRO.split(",")[0], '"Box"', 5, 5,
+                       0, 0, 0]
+    assert 5000 <= row[10] < 6000
+    queued, pending, (age, uid) = x.sum()
+    assert queued >= 5 and pending >= 5
+    assert uid == box and 5000 <= age < 6000
+    code, shown, role, more, *messages = x.inspect(box)
+    assert (code, role, more) == (OK, "agent", 1) and shown[:4] == row[:4]
+    assert messages[::2] == [2, 40002, 80002, 120002]
+    assert [len(text) for text in messages[1::2]] == [2, 2048, 2048, 2048]
+    assert x.inspect(box, first=4)[3:5] == [1, 160002]
+    assert x.inspect(box, first=5)[3:] == [0]
+    assert x.inspect(box, client="bob") == FORBIDDEN
+    assert x.inspect(box, client="bob", admin=True)[0] == OK
+    assert x.inspect(new()) == MISSING
+    x.terminate(box)
+    assert x.ended == [1, 5]
+    assert x.inspect(box)[1][0] == "TERMINATED"
+    assert x.inspect(box)[3:] == [0]
+
+
 @pytest.mark.parametrize("prefix", ["", "some:"])
 def test_expiry(db, prefix):
     x = Exchange(db, prefix=prefix, messages=1000, mailboxes=5000)
@@ -1077,7 +1188,7 @@ def test_expiry(db, prefix):
         "queue": 1000, "request": 1000, "academy:requests": 5000,
         "academy:held": 5000, "academy:owned": 5000, "academy:class": 5000,
         "academy:first": 5000, "academy:lease": 1000, "academy:seen": 60,
-        "academy:leader": 5}
+        "academy:leader": 5, "academy:all": 5000}
     assert kinds.keys() == ttl.keys()
     for kind, found in kinds.items():
         assert all(ttl[kind] - 5 <= each <= ttl[kind] for each in found), kind

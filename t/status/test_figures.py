@@ -10,9 +10,10 @@ import time
 
 import pytest
 from academy_nginx import ASAN, PATIENCE, run, wait_until
+from academy_redis import STORE
 from exchange import Client, deaf, message, taken
 from load import prepare, run_load
-from look import STATUS, balance, counted, fetch, look, settled
+from look import STATUS, balance, counted, fetch, known, look, settled
 from test_delivery import deafen
 
 KILLS = int(os.environ.get("ACADEMY_KILLS", 10 if ASAN else 30))
@@ -30,12 +31,17 @@ def test_what_a_load_does(nginx, figures):
     figures(f"{sent} sent; accepted {totals['accepted']}, delivered "
             f"{totals['delivered']}, balance {balance(after)}; latency p50 "
             f"{after['latency']['p50']} s, p99 {after['latency']['p99']} s; "
-            f"{after['lock']['waits']} lock waits")
+            + (f"{after['redis']['round_trips']} round trips, p50 "
+               f"{after['round_trip']['p50']} s, p99 "
+               f"{after['round_trip']['p99']} s" if STORE == "redis"
+               else f"{after['lock']['waits']} lock waits"))
     assert not report.complaints and report.judge()["lost"] == 0
     assert counted(before)["totals.accepted"] == 0
     assert totals["accepted"] == totals["delivered"] == sent
-    assert totals["sent"] == after["latency"]["count"] == sent
-    assert totals["redelivered"] == totals["returned"] == 0
+    assert totals["sent"] == sent
+    assert after["latency"]["count"] <= sent
+    assert after["latency"]["count"] == sent or STORE == "redis"
+    assert known(totals["redelivered"], 0) and totals["returned"] == 0
     assert after["size"]["count"] == sent == after["routes"]["put"]
     assert after["routes"]["create"] == totals["created"] == 64
     assert after["mailboxes"]["agents"] == 64
@@ -45,8 +51,13 @@ def test_what_a_load_does(nginx, figures):
     assert after["routes"]["listen"] == report.streams
     assert sum(after["refusals"].values()) == 0
     assert balance(after) == 0
-    assert after["messages"] == dict(
-        queued=0, leased=0, bytes=0, oldest=None)
+    assert known(after["messages"].pop("bytes"), 0)
+    assert after["messages"] == dict(queued=0, leased=0, oldest=None)
+    if STORE == "redis":
+        assert after["redis"]["round_trips"] >= 3 * sent / 16
+        assert after["round_trip"]["count"] == after["redis"]["round_trips"]
+        assert after["link"] == dict(server=after["link"]["server"],
+                                     workers=2, connected=2, in_flight=0)
     assert all(w["polls"] == w["streams"] == 0 for w in after["workers"])
 
 
@@ -123,7 +134,9 @@ def test_kills_and_reloads(nginx, figures):
     assert report.judge()["lost"] == 0
     assert not watcher.back
     assert watcher.looks > 50
-    assert -done["kills"] <= totals["accepted"] - sent
+    # What Redis did for one that was killed meanwhile its sender repeats.
+    least = -done["kills"] - (report.repeated_puts if STORE == "redis" else 0)
+    assert least <= totals["accepted"] - sent
     assert totals["accepted"] - sent <= report.repeated_puts
     # What a worker had acknowledged and not yet counted is one settling.
     assert abs(balance(after)) <= 16 * done["kills"]
@@ -159,6 +172,7 @@ def test_reload_keeps(nginx):
     assert len(picture["workers"]) == 3
 
 
+@pytest.mark.zone_only("about a zone's memory")
 def test_full_zone(nginx, figures):
     """Refusals for want of memory are counted, and make it unwell."""
     server = nginx(zone="2m", server=STATUS)
@@ -270,7 +284,7 @@ def test_waiters_and_the_oldest(nginx):
         assert {w["pid"] for w in workers} == set(server.workers())
         assert 1.4 < picture["messages"]["oldest"] < 1.5 + PATIENCE
         assert picture["messages"]["oldest_mailbox"].startswith("agent:")
-        assert picture["mailboxes"]["waited_at"] == 1
+        assert known(picture["mailboxes"]["waited_at"], 1)
         assert picture["messages"]["queued"] == 2
         for poll in polls[:2]:
             poll.close()
@@ -322,7 +336,7 @@ def test_returned_and_redelivered(nginx):
         client.close()
         picture = settled(server.port)
         assert picture["totals"]["returned"] == 3
-        assert picture["totals"]["redelivered"] == 3
+        assert known(picture["totals"]["redelivered"], 3)
         assert picture["totals"]["delivered"] == 3
         assert picture["totals"]["sent"] == 6
         assert balance(picture) == 0

@@ -127,7 +127,10 @@ static ngx_http_academy_store_t  ngx_http_academy_defer_store = {
     ngx_http_academy_defer_list,
     ngx_http_academy_defer_inspect,
     ngx_http_academy_defer_ailing,
-    "zone"
+    "zone",
+    (uint64_t) 1 << NGX_HTTP_ACADEMY_N_REDIS_TRIPS
+    | (uint64_t) 1 << NGX_HTTP_ACADEMY_N_REDIS_CONNECTS,
+    NULL
 };
 
 

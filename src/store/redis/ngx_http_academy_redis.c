@@ -35,7 +35,8 @@ typedef struct {
 
 
 struct ngx_http_academy_redis_sh_s {
-    ngx_http_academy_redis_node_t  nodes[NGX_HTTP_ACADEMY_REDIS_NODES];
+    ngx_http_academy_redis_node_t      nodes[NGX_HTTP_ACADEMY_REDIS_NODES];
+    ngx_http_academy_redis_surveyed_t  surveyed;
 };
 
 
@@ -81,6 +82,8 @@ static void ngx_http_academy_redis_exit_worker(
     ngx_http_academy_exchange_t *exchange, ngx_cycle_t *cycle);
 static char *ngx_http_academy_redis_ailing(
     ngx_http_academy_exchange_t *exchange);
+static ngx_str_t *ngx_http_academy_redis_server(
+    ngx_http_academy_exchange_t *exchange);
 static void ngx_http_academy_redis_note(ngx_http_academy_redis_t *redis);
 static ngx_uint_t ngx_http_academy_redis_gone(
     ngx_http_academy_redis_node_t *node);
@@ -122,11 +125,23 @@ ngx_http_academy_store_t  ngx_http_academy_redis_store = {
     ngx_http_academy_redis_commit,
     ngx_http_academy_redis_init_worker,
     ngx_http_academy_redis_exit_worker,
-    NULL,                                  /* survey */
-    NULL,                                  /* list */
-    NULL,                                  /* inspect */
+    ngx_http_academy_redis_survey,
+    ngx_http_academy_redis_list,
+    ngx_http_academy_redis_inspect,
     ngx_http_academy_redis_ailing,
-    "redis"
+    "redis",
+
+    /* what Redis takes away by itself, or a Python exchange does */
+
+    (uint64_t) 1 << NGX_HTTP_ACADEMY_N_REDELIVERED
+    | (uint64_t) 1 << NGX_HTTP_ACADEMY_N_EXPIRED
+    | (uint64_t) 1 << NGX_HTTP_ACADEMY_N_ANSWERED
+    | (uint64_t) 1 << NGX_HTTP_ACADEMY_N_REQUESTS_EXPIRED
+    | (uint64_t) 1 << NGX_HTTP_ACADEMY_N_MAILBOXES_EXPIRED
+    | (uint64_t) 1 << NGX_HTTP_ACADEMY_N_LOCK_WAITS
+    | (uint64_t) 1 << NGX_HTTP_ACADEMY_N_LOCK_WAIT_NS,
+
+    ngx_http_academy_redis_server
 };
 
 
@@ -533,6 +548,7 @@ ngx_http_academy_redis_init_worker(ngx_http_academy_exchange_t *exchange,
 
     ngx_hex_dump(redis->node, random, sizeof(random));
     redis->seq = 1;
+    ngx_queue_init(&redis->walks);
 
     ngx_http_academy_redis_note(redis);
 
@@ -570,8 +586,18 @@ ngx_http_academy_redis_ailing(ngx_http_academy_exchange_t *exchange)
 
     redis = (ngx_http_academy_redis_t *) exchange;
 
-    return (redis->link && ngx_http_academy_redis_up(redis, &since))
-           ? NULL : "redis is away";
+    if (redis->link == NULL || !ngx_http_academy_redis_up(redis, &since)) {
+        return "redis is away";
+    }
+
+    return ngx_http_academy_redis_full(redis) ? "redis is full" : NULL;
+}
+
+
+static ngx_str_t *
+ngx_http_academy_redis_server(ngx_http_academy_exchange_t *exchange)
+{
+    return &((ngx_http_academy_redis_t *) exchange)->server;
 }
 
 
@@ -680,6 +706,30 @@ ngx_http_academy_redis_started(ngx_pid_t pid)
     }
 
     return started;
+}
+
+
+ngx_http_academy_redis_surveyed_t *
+ngx_http_academy_redis_surveyed_lock(ngx_http_academy_redis_t *redis)
+{
+    ngx_slab_pool_t  *shpool;
+
+    shpool = (ngx_slab_pool_t *) redis->shm_zone->shm.addr;
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    return &redis->sh->surveyed;
+}
+
+
+void
+ngx_http_academy_redis_surveyed_unlock(ngx_http_academy_redis_t *redis)
+{
+    ngx_slab_pool_t  *shpool;
+
+    shpool = (ngx_slab_pool_t *) redis->shm_zone->shm.addr;
+
+    ngx_shmtx_unlock(&shpool->mutex);
 }
 
 

@@ -29,6 +29,7 @@
  *     wait.c      calls that wait, and waking them
  *     hand.c      messages that are handed over to those
  *     keeper.c    signs of life, and the work that one worker does for all
+ *     survey.c    a look at what there is
  */
 
 
@@ -67,6 +68,8 @@ struct ngx_http_academy_redis_s {
     ngx_http_academy_redis_keeper_t    *keeper;
     u_char                              node[NGX_HTTP_ACADEMY_NODE_LEN];
     uint64_t                            seq;        /* of leases */
+    ngx_queue_t                         walks;      /* listings, first runs */
+    void                               *surveying;  /* a walk; or NULL */
 };
 
 
@@ -93,8 +96,24 @@ typedef enum {
     NGX_HTTP_ACADEMY_SCRIPT_TICK,
     NGX_HTTP_ACADEMY_SCRIPT_INDEX,
     NGX_HTTP_ACADEMY_SCRIPT_REQUESTS,
+    NGX_HTTP_ACADEMY_SCRIPT_SURVEY,
+    NGX_HTTP_ACADEMY_SCRIPT_SUM,
+    NGX_HTTP_ACADEMY_SCRIPT_WALK,
+    NGX_HTTP_ACADEMY_SCRIPT_ROWS,
+    NGX_HTTP_ACADEMY_SCRIPT_INSPECT,
     NGX_HTTP_ACADEMY_SCRIPTS
 } ngx_http_academy_redis_script_e;
+
+
+/* what was found when it was looked for last, of this nginx; milliseconds */
+
+typedef struct {
+    ngx_uint_t                          valid;
+    ngx_msec_t                          time;
+    ngx_msec_t                          took;
+    ngx_msec_t                          walking;    /* since when; or 0 */
+    ngx_http_academy_survey_t           found;
+} ngx_http_academy_redis_surveyed_t;
 
 
 /*
@@ -130,6 +149,11 @@ void ngx_http_academy_redis_resolve(ngx_http_academy_exchange_t *exchange,
 ngx_int_t ngx_http_academy_redis_orphan(ngx_http_academy_redis_t *redis,
     u_char *name);
 
+/* what the processes of this nginx share of it */
+ngx_http_academy_redis_surveyed_t *ngx_http_academy_redis_surveyed_lock(
+    ngx_http_academy_redis_t *redis);
+void ngx_http_academy_redis_surveyed_unlock(ngx_http_academy_redis_t *redis);
+
 /* nothing of it is left */
 void ngx_http_academy_redis_forget(ngx_http_academy_redis_t *redis,
     u_char *name);
@@ -163,6 +187,12 @@ ngx_uint_t ngx_http_academy_redis_up(ngx_http_academy_redis_t *redis,
 
 /* by which others tell this worker what they hand over to it */
 ngx_str_t *ngx_http_academy_redis_channel(ngx_http_academy_redis_t *redis);
+
+/* there is no connection, and it is known that one is not to be had */
+ngx_uint_t ngx_http_academy_redis_away(ngx_http_academy_redis_t *redis);
+
+/* it had no memory for something a moment ago */
+ngx_uint_t ngx_http_academy_redis_full(ngx_http_academy_redis_t *redis);
 
 /* nothing tells this worker what happens to keys: nobody can be woken */
 ngx_uint_t ngx_http_academy_redis_deaf(ngx_http_academy_redis_t *redis);
@@ -253,6 +283,10 @@ void ngx_http_academy_redis_settle(ngx_http_academy_exchange_t *exchange,
     ngx_http_academy_delivery_t *delivery, ngx_uint_t n);
 void ngx_http_academy_redis_give_back(ngx_http_academy_exchange_t *exchange,
     ngx_http_academy_delivery_t *delivery, ngx_uint_t n);
+
+ngx_int_t ngx_http_academy_redis_survey(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_redis_list(ngx_http_academy_call_t *call);
+ngx_int_t ngx_http_academy_redis_inspect(ngx_http_academy_call_t *call);
 
 /* once a worker: NGX_OK or NGX_ERROR; and at its end, whatever the cause */
 ngx_int_t ngx_http_academy_redis_wait_init(ngx_http_academy_redis_t *redis);

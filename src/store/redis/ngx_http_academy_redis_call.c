@@ -20,6 +20,10 @@
 
 #define NGX_HTTP_ACADEMY_REDIS_PAGE      100
 
+/* bytes of a name that is kept */
+
+#define NGX_HTTP_ACADEMY_REDIS_LONGEST   (NGX_HTTP_ACADEMY_ROW_TEXT - 1)
+
 /* requests that are answered at a time when a mailbox is terminated */
 
 #define NGX_HTTP_ACADEMY_REDIS_CLOSE     25
@@ -42,6 +46,7 @@ struct ngx_http_academy_redis_op_s {
     ngx_uint_t                       nuids;
     ngx_uint_t                       size;
 
+    ngx_uint_t                       creates;
     ngx_uint_t                       terminates;
     size_t                           puts;        /* bytes of a message */
     u_char                           uid[NGX_HTTP_ACADEMY_UUID_LEN];
@@ -58,6 +63,9 @@ static ngx_int_t ngx_http_academy_redis_start_op(ngx_http_academy_call_t *call,
     ngx_http_academy_redis_args_t *args, ngx_http_academy_redis_op_t *op);
 static ngx_http_academy_redis_op_t *ngx_http_academy_redis_op(
     ngx_http_academy_call_t *call);
+static ngx_uint_t ngx_http_academy_redis_op_count(
+    ngx_http_academy_redis_t *redis, ngx_http_academy_redis_op_t *op,
+    redisReply *reply);
 static void ngx_http_academy_redis_op_handler(ngx_http_academy_redis_t *redis,
     void *data, ngx_http_academy_redis_answer_t *answer);
 static ngx_int_t ngx_http_academy_redis_end(ngx_http_academy_call_t *call,
@@ -278,6 +286,8 @@ ngx_http_academy_redis_start_op(ngx_http_academy_call_t *call,
         op->puts = call->in.envelope->json.len;
     }
 
+    op->creates = (script == NGX_HTTP_ACADEMY_SCRIPT_CREATE);
+
     call->place = op;
     call->state = NGX_HTTP_ACADEMY_REDIS_RUNS;
 
@@ -330,20 +340,8 @@ ngx_http_academy_redis_op_handler(ngx_http_academy_redis_t *redis, void *data,
         ngx_http_academy_redis_close(redis, op->uid);
     }
 
-    repeated = 0;
-
-    if (result == NGX_HTTP_ACADEMY_OK && op->puts) {
-        repeated = (ngx_http_academy_redis_integer(answer->reply, 1) != 0);
-
-        if (repeated) {
-            ngx_http_academy_count(&redis->exchange,
-                                   NGX_HTTP_ACADEMY_N_DUPLICATES);
-        } else {
-            ngx_http_academy_count(&redis->exchange,
-                                   NGX_HTTP_ACADEMY_N_ACCEPTED);
-            ngx_http_academy_observe_size(&redis->exchange, op->puts);
-        }
-    }
+    repeated = (result == NGX_HTTP_ACADEMY_OK
+                && ngx_http_academy_redis_op_count(redis, op, answer->reply));
 
     if (call == NULL) {
         ngx_free(op);
@@ -370,10 +368,51 @@ ngx_http_academy_redis_op_handler(ngx_http_academy_redis_t *redis, void *data,
 }
 
 
+/* whether it had been done before */
+
+static ngx_uint_t
+ngx_http_academy_redis_op_count(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_op_t *op, redisReply *reply)
+{
+    ngx_uint_t                    n;
+    ngx_http_academy_exchange_t  *exchange;
+
+    exchange = &redis->exchange;
+    n = (ngx_uint_t) ngx_http_academy_redis_integer(reply, 1);
+
+    if (op->puts) {
+
+        if (n) {
+            ngx_http_academy_count(exchange, NGX_HTTP_ACADEMY_N_DUPLICATES);
+            return 1;
+        }
+
+        ngx_http_academy_count(exchange, NGX_HTTP_ACADEMY_N_ACCEPTED);
+        ngx_http_academy_observe_size(exchange, op->puts);
+
+    } else if (op->creates) {
+        ngx_http_academy_count_n(exchange, NGX_HTTP_ACADEMY_N_CREATED, n);
+
+    } else if (op->terminates) {
+        ngx_http_academy_count_n(exchange, NGX_HTTP_ACADEMY_N_TERMINATED,
+                                 ngx_http_academy_redis_integer(reply, 2));
+        ngx_http_academy_count_n(exchange, NGX_HTTP_ACADEMY_N_DROPPED,
+                                 ngx_http_academy_redis_integer(reply, 3));
+    }
+
+    return 0;
+}
+
+
 void
 ngx_http_academy_redis_cancel(ngx_http_academy_call_t *call)
 {
     ngx_http_academy_redis_op_t  *op;
+
+    if (call->state == NGX_HTTP_ACADEMY_REDIS_WALKS) {
+        ngx_http_academy_redis_walk_cancel(call);
+        return;
+    }
 
     if (call->state != NGX_HTTP_ACADEMY_REDIS_RUNS) {
         ngx_http_academy_redis_wait_cancel(call);
@@ -412,6 +451,9 @@ ngx_http_academy_redis_create(ngx_http_academy_call_t *call)
     ngx_http_academy_expiry_t      *expiry;
     ngx_http_academy_redis_args_t   args;
 
+    static ngx_str_t  agent = ngx_string("agent");
+    static ngx_str_t  user = ngx_string("user");
+
     n = (call->id.role == NGX_HTTP_ACADEMY_AGENT) ? call->in.classes.n : 0;
     names = call->in.classes.names;
     expiry = call->exchange->expiry;
@@ -444,6 +486,18 @@ ngx_http_academy_redis_create(ngx_http_academy_call_t *call)
                      call->limits->mailboxes == NGX_HTTP_ACADEMY_NO_LIMIT
                      ? 0 : call->limits->mailboxes);
         ngx_http_academy_redis_arg_number(&args, expiry->mailboxes);
+        ngx_http_academy_redis_arg_str(&args,
+                                       call->id.role == NGX_HTTP_ACADEMY_USER
+                                       ? &user : &agent);
+
+        /* a longer one is not shown anyway */
+
+        if (call->in.classes.entity.len > NGX_HTTP_ACADEMY_REDIS_LONGEST) {
+            ngx_http_academy_redis_arg_data(&args, NULL, 0);
+
+        } else {
+            ngx_http_academy_redis_arg_str(&args, &call->in.classes.entity);
+        }
 
         rc = ngx_http_academy_redis_start(call,
                                     NGX_HTTP_ACADEMY_SCRIPT_CREATE, &args);
@@ -487,6 +541,7 @@ ngx_http_academy_redis_terminate(ngx_http_academy_call_t *call)
 
     ngx_http_academy_redis_arg_number(&args, expiry->mailboxes);
     ngx_http_academy_redis_arg_number(&args, expiry->messages);
+    ngx_http_academy_redis_arg_number(&args, call->admin);
 
     op->terminates = 1;
     ngx_memcpy(op->uid, args.args[0].data, NGX_HTTP_ACADEMY_UUID_LEN);
@@ -548,6 +603,13 @@ ngx_http_academy_redis_close_handler(ngx_http_academy_redis_t *redis,
     void *data, ngx_http_academy_redis_answer_t *answer)
 {
     ngx_http_academy_redis_closing_t *closing = data;
+
+    if (answer->result == NGX_HTTP_ACADEMY_OK) {
+        ngx_http_academy_count_n(&redis->exchange,
+                                 NGX_HTTP_ACADEMY_N_NOTICES,
+                                 ngx_http_academy_redis_integer(answer->reply,
+                                                                2));
+    }
 
     if (answer->result == NGX_HTTP_ACADEMY_OK
         && ngx_http_academy_redis_integer(answer->reply, 1))

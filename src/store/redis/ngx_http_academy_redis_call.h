@@ -24,6 +24,7 @@
 #define NGX_HTTP_ACADEMY_REDIS_NEW     2     /* in the table; place: mailbox */
 #define NGX_HTTP_ACADEMY_REDIS_WAITS   3     /* and was looked for before */
 #define NGX_HTTP_ACADEMY_REDIS_SERVED  4     /* done is about to run */
+#define NGX_HTTP_ACADEMY_REDIS_WALKS   7     /* place: a walk */
 
 
 /* what a script is called with; numbers and ids are written beside it */
@@ -70,6 +71,11 @@ int64_t ngx_http_academy_redis_integer(redisReply *reply, ngx_uint_t n);
 /* answers the open requests of a terminated mailbox, in the background */
 void ngx_http_academy_redis_close(ngx_http_academy_redis_t *redis,
     u_char uid[NGX_HTTP_ACADEMY_UUID_LEN]);
+
+
+/* survey.c */
+
+void ngx_http_academy_redis_walk_cancel(ngx_http_academy_call_t *call);
 
 
 /* message.c */

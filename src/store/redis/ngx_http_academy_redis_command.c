@@ -36,6 +36,7 @@ static ngx_http_academy_redis_command_t *ngx_http_academy_redis_new(
 static void ngx_http_academy_redis_give(
     ngx_http_academy_redis_command_t *command);
 static void ngx_http_academy_redis_refuse_handler(ngx_event_t *ev);
+static uint64_t ngx_http_academy_redis_clock(void);
 static ngx_int_t ngx_http_academy_redis_send(
     ngx_http_academy_redis_command_t *command);
 static void ngx_http_academy_redis_replied(redisAsyncContext *ac, void *reply,
@@ -166,6 +167,7 @@ ngx_http_academy_redis_give(ngx_http_academy_redis_command_t *command)
     link = redis->link;
 
     link->n++;
+    redis->exchange.figures->mine->commands++;
 
     if (link->n > NGX_HTTP_ACADEMY_REDIS_WAITING && !link->leaving) {
         ngx_queue_insert_tail(&link->refused, &command->queue);
@@ -256,8 +258,22 @@ ngx_http_academy_redis_send(ngx_http_academy_redis_command_t *command)
     }
 
     link->unwritten += command->len;
+    command->sent = ngx_http_academy_redis_clock();
 
     return NGX_OK;
+}
+
+
+/* nginx's own is too coarse for what Redis takes */
+
+static uint64_t
+ngx_http_academy_redis_clock(void)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (uint64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
 
@@ -268,6 +284,7 @@ ngx_http_academy_redis_replied(redisAsyncContext *ac, void *data,
     redisReply *reply = data;
     ngx_http_academy_redis_command_t *command = privdata;
 
+    ngx_http_academy_redis_t         *redis;
     ngx_http_academy_redis_peer_t    *peer;
     ngx_http_academy_redis_answer_t   answer;
 
@@ -287,9 +304,22 @@ ngx_http_academy_redis_replied(redisAsyncContext *ac, void *data,
         return;
     }
 
+    redis = command->redis;
+
+    ngx_http_academy_count(&redis->exchange, NGX_HTTP_ACADEMY_N_REDIS_TRIPS);
+    ngx_http_academy_observe(redis->exchange.figures,
+                             NGX_HTTP_ACADEMY_H_REDIS,
+                             ngx_http_academy_redis_clock() - command->sent,
+                             0);
+
     switch (ngx_http_academy_redis_script_answer(command, reply, &answer)) {
 
     case NGX_OK:
+
+        if (answer.result == NGX_HTTP_ACADEMY_FULL) {
+            redis->link->full = ngx_max(ngx_current_msec, 1);
+        }
+
         break;
 
     case NGX_AGAIN:
@@ -376,6 +406,8 @@ ngx_http_academy_redis_end(ngx_http_academy_redis_command_t *command,
     data = command->data;
 
     ngx_queue_remove(&command->queue);
+
+    redis->exchange.figures->mine->commands--;
 
     if (--link->n == 0) {
         link->timer.cancelable = 1;

@@ -38,7 +38,7 @@
 
 /* bounds of the scripts: mailboxes, and requests, that they look at */
 
-#define NGX_HTTP_ACADEMY_REDIS_INDEX      30
+#define NGX_HTTP_ACADEMY_REDIS_INDEX      22
 #define NGX_HTTP_ACADEMY_REDIS_REQUESTS   50
 
 /* more that is to be looked at is found by going through all keys */
@@ -262,7 +262,8 @@ static void
 ngx_http_academy_redis_tick(ngx_http_academy_redis_t *redis)
 {
     u_char                            node[NGX_HTTP_ACADEMY_NODE_LEN];
-    ngx_str_t                         args[3];
+    u_char                            expiry[NGX_TIME_T_LEN];
+    ngx_str_t                         args[4];
     ngx_msec_t                        since;
     ngx_http_academy_redis_keeper_t  *keeper;
 
@@ -283,12 +284,17 @@ ngx_http_academy_redis_tick(ngx_http_academy_redis_t *redis)
     ngx_str_set(&args[1], NGX_HTTP_ACADEMY_REDIS_TTL);
     ngx_str_set(&args[2], NGX_HTTP_ACADEMY_REDIS_LEADER);
 
+    args[3].data = expiry;
+    args[3].len = ngx_sprintf(expiry, "%T",
+                              redis->exchange.expiry->mailboxes)
+                  - expiry;
+
     if (ngx_exiting || !ngx_http_academy_redis_up(redis, &since)) {
         ngx_str_set(&args[2], "0");
     }
 
     if (ngx_http_academy_redis_run(redis, NGX_HTTP_ACADEMY_SCRIPT_TICK, args,
-                                   3, ngx_http_academy_redis_ticked, NULL)
+                                   4, ngx_http_academy_redis_ticked, NULL)
         == NGX_OK)
     {
         keeper->ticking = 1;

@@ -30,6 +30,7 @@
 #define NGX_HTTP_ACADEMY_REDIS_RETRY_MAX  5000
 #define NGX_HTTP_ACADEMY_REDIS_IDLE       5000    /* until it is asked */
 #define NGX_HTTP_ACADEMY_REDIS_LEAVE      1000    /* a worker's last words */
+#define NGX_HTTP_ACADEMY_REDIS_FULL       5000    /* after it refused */
 
 
 static ngx_int_t ngx_http_academy_redis_channel_init(
@@ -369,6 +370,9 @@ ngx_http_academy_redis_ready(ngx_http_academy_redis_peer_t *peer)
     ngx_add_timer(&peer->idle, NGX_HTTP_ACADEMY_REDIS_IDLE);
 
     if (!peer->subscribes) {
+        ngx_http_academy_count(&redis->exchange,
+                               NGX_HTTP_ACADEMY_N_REDIS_CONNECTS);
+
         ngx_http_academy_redis_commands_send(redis);
         ngx_http_academy_redis_keeper_up(redis);
 
@@ -378,6 +382,7 @@ ngx_http_academy_redis_ready(ngx_http_academy_redis_peer_t *peer)
     }
 
     link->up = 1;
+    redis->exchange.figures->mine->linked = 1;
     link->told = 0;
     link->since = ngx_current_msec;
     link->missed = 0;
@@ -437,6 +442,7 @@ ngx_http_academy_redis_lost(ngx_http_academy_redis_peer_t *peer,
 
     if (link->up) {
         link->up = 0;
+        redis->exchange.figures->mine->linked = 0;
 
         if (link->probe.timer_set) {
             ngx_del_timer(&link->probe);
@@ -563,6 +569,24 @@ ngx_str_t *
 ngx_http_academy_redis_channel(ngx_http_academy_redis_t *redis)
 {
     return &redis->link->alive;
+}
+
+
+ngx_uint_t
+ngx_http_academy_redis_away(ngx_http_academy_redis_t *redis)
+{
+    return !redis->link->commands.ready && redis->link->told;
+}
+
+
+ngx_uint_t
+ngx_http_academy_redis_full(ngx_http_academy_redis_t *redis)
+{
+    ngx_msec_t  full;
+
+    full = redis->link->full;
+
+    return full && ngx_current_msec - full < NGX_HTTP_ACADEMY_REDIS_FULL;
 }
 
 

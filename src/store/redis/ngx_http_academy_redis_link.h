@@ -43,6 +43,7 @@ typedef struct {
     ngx_http_academy_redis_answer_pt     handler;
     void                                *data;
     ngx_msec_t                           deadline;
+    uint64_t                             sent;       /* microseconds */
     char                                *text;       /* hiredis's */
     size_t                               len;
     unsigned                             again:1;    /* after NOSCRIPT */
@@ -95,6 +96,7 @@ struct ngx_http_academy_redis_link_s {
     ngx_event_t                          probe;
     ngx_uint_t                           missed;     /* events of probes */
     ngx_msec_t                           since;      /* it is up */
+    ngx_msec_t                           full;       /* it was; or 0 */
 
     unsigned                             up:1;
     unsigned                             told:1;     /* that it is down */

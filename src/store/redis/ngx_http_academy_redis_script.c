@@ -59,14 +59,20 @@ static ngx_str_t  ngx_http_academy_script_texts[NGX_HTTP_ACADEMY_SCRIPTS] = {
     ngx_string(NGX_HTTP_ACADEMY_LUA_LEAVE),
     ngx_string(NGX_HTTP_ACADEMY_LUA_TICK),
     ngx_string(NGX_HTTP_ACADEMY_LUA_INDEX),
-    ngx_string(NGX_HTTP_ACADEMY_LUA_REQUESTS)
+    ngx_string(NGX_HTTP_ACADEMY_LUA_REQUESTS),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_SURVEY),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_SUM),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_WALK),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_ROWS),
+    ngx_string(NGX_HTTP_ACADEMY_LUA_INSPECT)
 };
 
 
 static const char  *ngx_http_academy_script_files[NGX_HTTP_ACADEMY_SCRIPTS] = {
     "create", "terminate", "close", "status", "share", "unshare", "shares",
     "heartbeat", "beat", "stats", "discover", "put", "take", "stop", "sweep",
-    "settle", "give_back", "restore", "leave", "tick", "index", "requests"
+    "settle", "give_back", "restore", "leave", "tick", "index", "requests",
+    "survey", "sum", "walk", "rows", "inspect"
 };
 
 

@@ -69,7 +69,10 @@ ngx_http_academy_store_t  ngx_http_academy_zone_store = {
     ngx_http_academy_zone_list,
     ngx_http_academy_zone_inspect,
     ngx_http_academy_zone_ailing,
-    "zone"
+    "zone",
+    (uint64_t) 1 << NGX_HTTP_ACADEMY_N_REDIS_TRIPS
+    | (uint64_t) 1 << NGX_HTTP_ACADEMY_N_REDIS_CONNECTS,
+    NULL
 };
 
 

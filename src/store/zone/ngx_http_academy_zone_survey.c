@@ -110,16 +110,9 @@ static ngx_uint_t ngx_http_academy_zone_has(
     ngx_http_academy_zone_walk_t *walk, u_char *data, size_t len);
 static void ngx_http_academy_zone_list_key(ngx_http_academy_row_key_t *key,
     ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_order_e order);
-static void ngx_http_academy_zone_list_text(u_char *text, size_t size,
-    u_char *data, size_t len);
-static ngx_int_t ngx_http_academy_zone_list_cmp(
-    ngx_http_academy_listing_t *listing, ngx_http_academy_row_key_t *one,
-    ngx_http_academy_row_key_t *two);
 static void ngx_http_academy_zone_row(ngx_http_academy_zone_t *zone,
     ngx_http_academy_listed_t *row, ngx_http_academy_mailbox_t *mailbox,
     ngx_http_academy_call_t *call);
-static void ngx_http_academy_zone_row_text(ngx_http_academy_row_text_t *text,
-    u_char *data, size_t len);
 static ngx_http_academy_result_e ngx_http_academy_zone_inspect_locked(
     ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
     uint64_t *seq);
@@ -383,24 +376,13 @@ ngx_http_academy_zone_list_begin(ngx_http_academy_zone_walk_t *walk)
 {
     ngx_str_t                   *search;
     ngx_uint_t                   i, n;
-    ngx_http_academy_listed_t   *rows;
     ngx_http_academy_listing_t  *listing;
 
     listing = walk->listing;
     search = &listing->search;
 
-    rows = ngx_palloc(walk->call->pool, listing->limit
-                                        * (sizeof(ngx_http_academy_listed_t)
-                                           + sizeof(void *)));
-    if (rows == NULL) {
+    if (ngx_http_academy_listing_rows(listing, walk->call->pool) != NGX_OK) {
         return NGX_ERROR;
-    }
-
-    listing->room = rows;
-    listing->rows = (ngx_http_academy_listed_t **) (rows + listing->limit);
-
-    for (i = 0; i < listing->limit; i++) {
-        listing->rows[i] = &rows[i];
     }
 
     if (search->len > NGX_HTTP_ACADEMY_MAX_CLASS_LEN) {
@@ -628,7 +610,6 @@ static void
 ngx_http_academy_zone_list_mailbox(ngx_http_academy_zone_walk_t *walk,
     ngx_http_academy_mailbox_t *mailbox)
 {
-    ngx_uint_t                    low, high, i;
     ngx_http_academy_listed_t    *row;
     ngx_http_academy_listing_t   *listing;
     ngx_http_academy_row_key_t    key;
@@ -649,48 +630,11 @@ ngx_http_academy_zone_list_mailbox(ngx_http_academy_zone_walk_t *walk,
 
     ngx_http_academy_zone_list_key(&key, mailbox, listing->order);
 
-    if (listing->paged
-        && ngx_http_academy_zone_list_cmp(listing, &key, &listing->after) <= 0)
-    {
-        return;
+    row = ngx_http_academy_listing_place(listing, &key);
+
+    if (row) {
+        ngx_http_academy_zone_row(walk->zone, row, mailbox, walk->call);
     }
-
-    low = 0;
-    high = listing->n;
-
-    if (high == listing->limit
-        && ngx_http_academy_zone_list_cmp(listing, &key,
-                                          &listing->rows[high - 1]->key)
-           >= 0)
-    {
-        return;
-    }
-
-    while (low < high) {
-        i = low + (high - low) / 2;
-
-        if (ngx_http_academy_zone_list_cmp(listing, &key,
-                                           &listing->rows[i]->key)
-            < 0)
-        {
-            high = i;
-
-        } else {
-            low = i + 1;
-        }
-    }
-
-    listing->n += (listing->n < listing->limit);
-
-    row = listing->rows[listing->n - 1];
-
-    ngx_memmove(&listing->rows[low + 1], &listing->rows[low],
-                (listing->n - 1 - low) * sizeof(void *));
-
-    listing->rows[low] = row;
-    row->key = key;
-
-    ngx_http_academy_zone_row(walk->zone, row, mailbox, walk->call);
 }
 
 
@@ -813,9 +757,8 @@ ngx_http_academy_zone_list_key(ngx_http_academy_row_key_t *key,
         key->number = (mailbox->name == NULL);
 
         if (mailbox->name) {
-            ngx_http_academy_zone_list_text(key->text, sizeof(key->text),
-                                            mailbox->name->json + 1,
-                                            mailbox->name->len - 2);
+            ngx_http_academy_row_key_text(key, mailbox->name->json + 1,
+                                          mailbox->name->len - 2);
         }
 
         return;
@@ -825,8 +768,7 @@ ngx_http_academy_zone_list_key(ngx_http_academy_row_key_t *key,
 
         if (mailbox->nmembers) {
             class = mailbox->members[0].class;
-            ngx_http_academy_zone_list_text(key->text, sizeof(key->text),
-                                            class->name, class->len);
+            ngx_http_academy_row_key_text(key, class->name, class->len);
         }
 
         return;
@@ -862,35 +804,6 @@ ngx_http_academy_zone_list_key(ngx_http_academy_row_key_t *key,
 
 
 static void
-ngx_http_academy_zone_list_text(u_char *text, size_t size, u_char *data,
-    size_t len)
-{
-    ngx_strlow(text, data, ngx_min(size, len));
-}
-
-
-static ngx_int_t
-ngx_http_academy_zone_list_cmp(ngx_http_academy_listing_t *listing,
-    ngx_http_academy_row_key_t *one, ngx_http_academy_row_key_t *two)
-{
-    ngx_int_t  rc;
-
-    if (one->number != two->number) {
-        rc = (one->number < two->number) ? -1 : 1;
-
-    } else {
-        rc = ngx_memcmp(one->text, two->text, sizeof(one->text));
-
-        if (rc == 0) {
-            rc = ngx_memcmp(one->id, two->id, sizeof(one->id));
-        }
-    }
-
-    return listing->reverse ? -rc : rc;
-}
-
-
-static void
 ngx_http_academy_zone_row(ngx_http_academy_zone_t *zone,
     ngx_http_academy_listed_t *row, ngx_http_academy_mailbox_t *mailbox,
     ngx_http_academy_call_t *call)
@@ -903,17 +816,17 @@ ngx_http_academy_zone_row(ngx_http_academy_zone_t *zone,
     row->class.len = 0;
 
     if (mailbox->name) {
-        ngx_http_academy_zone_row_text(&row->name, mailbox->name->json,
-                                       mailbox->name->len);
+        ngx_http_academy_row_text(&row->name, mailbox->name->json,
+                                  mailbox->name->len);
     }
 
     if (mailbox->nmembers) {
         class = mailbox->members[0].class;
-        ngx_http_academy_zone_row_text(&row->class, class->name, class->len);
+        ngx_http_academy_row_text(&row->class, class->name, class->len);
     }
 
     owner = mailbox->owner;
-    ngx_http_academy_zone_row_text(&row->owner, owner->id, owner->len);
+    ngx_http_academy_row_text(&row->owner, owner->id, owner->len);
 
     row->owned = (owner->len == call->caller->id.len
                   && ngx_memcmp(owner->id, call->caller->id.data, owner->len)
@@ -934,25 +847,6 @@ ngx_http_academy_zone_row(ngx_http_academy_zone_t *zone,
                      ? ngx_http_academy_zone_since(mailbox->heartbeat) : -1;
     row->oldest = mailbox->head
                   ? ngx_http_academy_zone_since(mailbox->head->accepted) : -1;
-}
-
-
-/* not in the middle of a character */
-
-static void
-ngx_http_academy_zone_row_text(ngx_http_academy_row_text_t *text, u_char *data,
-    size_t len)
-{
-    if (len > sizeof(text->data)) {
-        len = sizeof(text->data);
-
-        while (len && (data[len] & 0xc0) == 0x80) {
-            len--;
-        }
-    }
-
-    text->len = (u_char) len;
-    ngx_memcpy(text->data, data, len);
 }
 
 

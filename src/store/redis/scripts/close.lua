@@ -1,7 +1,7 @@
 -- uses: common_held
 -- ARGV: P uid n grave msgexp
 -- Answers up to n open requests of a closed mailbox in its place, 25 at most,
--- and whether there are more.  The texts are those of academy-py 1.0.0, which
+-- and tells whether there are more, and how many responses that made.  The texts are those of academy-py 1.0.0, which
 -- 0.5.0 reads.
 
 local uid, n = ARGV[2], math.min(ARGV[3], 25)
@@ -16,7 +16,7 @@ end
 
 if #tags == 0 then
     call('SREM', P .. 'academy:closing', uid)
-    return { OK, 0 }
+    return { OK, 0, 0 }
 end
 
 local keys, sources, notices = {}, {}, {}
@@ -67,10 +67,12 @@ for _, header in ipairs(headers) do
     end
 end
 
-local v = #keys > 0 and call('MGET', unpack(keys))
+local v, made = #keys > 0 and call('MGET', unpack(keys)), 0
 
 for i, src in ipairs(sources) do
     if v[2 * i - 1] == 'ACTIVE' then
+        made = made + 1
+
         local queue = P .. 'queue:' .. src
 
         if call('RPUSH', queue, notices[i]) == 1 then
@@ -85,9 +87,9 @@ for i, src in ipairs(sources) do
 end
 
 if call('EXISTS', requests) == 1 then
-    return { OK, 1 }
+    return { OK, 1, made }
 end
 
 call('SREM', P .. 'academy:closing', uid)
 
-return { OK, 0 }
+return { OK, 0, made }

@@ -1,5 +1,6 @@
--- uses: common_sign common_class
--- ARGV: P uid client groups mro limit grave
+-- uses: common_sign common_class common_list
+-- ARGV: P uid client groups mro limit grave role name
+-- Answers also whether there was none before.
 
 local uid, client, groups, mro = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local limit, grave = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -14,7 +15,7 @@ if code ~= MISSING then
         renew(uid, grave)
     end
 
-    return { code == FORBIDDEN and FORBIDDEN or OK }
+    return { code == FORBIDDEN and FORBIDDEN or OK, 0 }
 end
 
 -- Whose time has passed counts no more: those that were not looked at for the
@@ -59,4 +60,15 @@ if mro ~= '' then
     end
 end
 
-return { OK }
+unlist('terminated', uid)
+unlist('active', uid)
+enlist('active', ARGV[8], { uid }, grave)
+
+if ARGV[9] ~= '' then
+    call('HSET', P .. 'academy:names', uid, ARGV[9])
+    expire(P .. 'academy:names', grave)
+else
+    call('HDEL', P .. 'academy:names', uid)
+end
+
+return { OK, 1 }

@@ -1,10 +1,10 @@
--- uses: common_class
+-- uses: common_class common_list
 -- ARGV: P grave uid...
 -- Answers how many of the mailboxes it looked at: the rest is for another run.
 -- Each is three keys, which cost a microsecond each where many are stored.
 
 local grave = tonumber(ARGV[2])
-local last = math.min(#ARGV, 32)
+local last = math.min(#ARGV, 24)
 local keys, time = {}, now()
 
 for i = 3, last do
@@ -14,7 +14,7 @@ for i = 3, last do
 end
 
 local v = call('MGET', unpack(keys))
-local indexes, owners, places, done = {}, {}, 0, 0
+local indexes, owners, states, places, done = {}, {}, {}, 0, 0
 
 local function place(list, key, uid)
     list[key] = list[key] or {}
@@ -30,6 +30,13 @@ for i = 3, last do
 
     if active and owner then
         place(owners, string.sub(owner, 1, -2), uid)
+    end
+
+    if active and owner then
+        local state = active == 'ACTIVE' and 'active' or 'terminated'
+
+        states[state] = states[state] or {}
+        states[state][uid] = mro and 'agent' or 'user'
     end
 
     if active == 'ACTIVE' and mro then
@@ -68,6 +75,32 @@ end
 
 for index, uids in pairs(indexes) do
     enroll(index, uids, grave)
+end
+
+-- what is not in its list yet keeps the role that it had in another one
+
+for state, roles in pairs(states) do
+    local uids, other = {}, state == 'active' and 'terminated' or 'active'
+
+    for uid in pairs(roles) do
+        uids[#uids + 1] = uid
+    end
+
+    local agents = call('ZMSCORE', list(state, 'agent'), unpack(uids))
+    local users = call('ZMSCORE', list(state, 'user'), unpack(uids))
+    local new = { agent = {}, user = {} }
+
+    for i, uid in ipairs(uids) do
+        if not agents[i] and not users[i] then
+            table.insert(new[unlist(other, uid) or roles[uid]], uid)
+        end
+    end
+
+    for role, uids in pairs(new) do
+        if #uids > 0 then
+            enlist(state, role, uids, grave)
+        end
+    end
 end
 
 for owner, uids in pairs(owners) do

@@ -1,6 +1,7 @@
--- uses: common_class
--- ARGV: P uid client groups grave msgexp
--- Answers also whether close is to be run.  A Python exchange's listener, and
+-- uses: common_class common_list
+-- ARGV: P uid client groups grave msgexp admin(0/1)
+-- Answers also whether close is to be run, whether it was terminated now, and
+-- how many messages were dropped.  A Python exchange's listener, and
 -- whoever is subscribed to the queue, learns it by the queue.
 
 local uid, client, groups = ARGV[2], ARGV[3], ARGV[4]
@@ -9,11 +10,13 @@ local grave, msgexp = tonumber(ARGV[5]), tonumber(ARGV[6])
 local queue, requests = P .. 'queue:' .. uid, P .. 'academy:requests:' .. uid
 local v = call('MGET', P .. 'active:' .. uid, P .. 'owner:' .. uid,
                P .. 'agent:' .. uid)
-local code = open(uid, v[1], v[2], client, groups)
+local code = open(uid, v[1], ARGV[7] ~= '1' and v[2], client, groups)
 
 if code ~= OK then
-    return { code == FORBIDDEN and FORBIDDEN or OK, 0 }
+    return { code == FORBIDDEN and FORBIDDEN or OK, 0, 0, 0 }
 end
+
+local dropped = call('LLEN', queue)
 
 call('UNLINK', queue, P .. 'academy:held:' .. uid,
      P .. 'academy:waits:' .. uid)
@@ -34,10 +37,13 @@ end
 call('RPUSH', queue, '<CLOSED>')
 expire(queue, msgexp > 0 and msgexp or grave)
 
+enlist('terminated', unlist('active', uid) or v[3] and 'agent' or 'user',
+       { uid }, grave)
+
 if call('EXISTS', requests) == 0 then
-    return { OK, 0 }
+    return { OK, 0, 1, dropped }
 end
 
 call('SADD', P .. 'academy:closing', uid)
 
-return { OK, 1 }
+return { OK, 1, 1, dropped }

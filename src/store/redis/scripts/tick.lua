@@ -1,5 +1,5 @@
--- uses: common_handed
--- ARGV: P node ttl_ms leader_ttl_ms(0: never)
+-- uses: common_handed common_list
+-- ARGV: P node ttl_ms leader_ttl_ms(0: never) grave
 -- Answers whether this node is the leader; that one also learns, in a list
 -- each, some nodes whose time has passed, and some mailboxes to be closed.
 
@@ -22,6 +22,15 @@ if ARGV[4] == '0' then
 end
 
 call('SET', leader, node, 'PX', ARGV[4])
+
+-- the lists are there as long as somebody leads, or mailboxes are
+
+for _, role in ipairs({ 'agent', 'user' }) do
+    expire(list('active', role), tonumber(ARGV[5]))
+    expire(list('terminated', role), tonumber(ARGV[5]))
+end
+
+expire(P .. 'academy:names', tonumber(ARGV[5]))
 
 return { OK, 1,
          call('ZRANGEBYSCORE', nodes, '-inf', time, 'LIMIT', 0, 64),
