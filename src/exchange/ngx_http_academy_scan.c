@@ -70,6 +70,11 @@ static u_char *ngx_http_academy_scan_word(ngx_http_academy_scan_t *s,
     ngx_str_t *word);
 
 
+/* bytes of a decimal number whose digits a double has exactly */
+
+#define NGX_HTTP_ACADEMY_SCAN_EXACT  15
+
+
 #define ngx_http_academy_scan_entity_members(prefix)                          \
     { ngx_http_academy_scan_name_of("uid"), prefix ".uid",                    \
       ngx_http_academy_scan_uuid, NULL,                                       \
@@ -593,7 +598,8 @@ ngx_http_academy_scan_timeout(ngx_http_academy_scan_t *s, u_char *p,
 {
     ngx_http_academy_wait_t *wait = data;
 
-    u_char  *start, buf[NGX_HTTP_ACADEMY_SCAN_TEXT];
+    u_char  *q, *start, buf[NGX_HTTP_ACADEMY_SCAN_TEXT];
+    double   number, scale;
 
     if (p == s->end || (*p != '-' && (*p < '0' || *p > '9'))) {
         return ngx_http_academy_scan_refuse(s, m->field, "not a number");
@@ -606,6 +612,33 @@ ngx_http_academy_scan_timeout(ngx_http_academy_scan_t *s, u_char *p,
         return NULL;
     }
 
+    wait->timed = 1;
+
+    /* few digits: both numbers are exact, and so one division is */
+
+    number = 0;
+    scale = 0;
+
+    for (q = start; q < p && p - start <= NGX_HTTP_ACADEMY_SCAN_EXACT; q++) {
+
+        if (*q == '.') {
+            scale = 1;
+            continue;
+        }
+
+        if (*q < '0' || *q > '9') {
+            break;
+        }
+
+        number = number * 10 + (*q - '0');
+        scale *= 10;
+    }
+
+    if (q == p) {
+        wait->timeout = number / (scale ? scale : 1);
+        return p;
+    }
+
     if ((size_t) (p - start) >= sizeof(buf)) {
         return ngx_http_academy_scan_refuse(s, m->field,
                                             "a number that is too long");
@@ -615,7 +648,6 @@ ngx_http_academy_scan_timeout(ngx_http_academy_scan_t *s, u_char *p,
     buf[p - start] = '\0';
 
     wait->timeout = strtod((char *) buf, NULL);
-    wait->timed = 1;
 
     return p;
 }
