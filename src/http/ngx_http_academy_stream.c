@@ -39,6 +39,9 @@ static void ngx_http_academy_stream_begin(ngx_http_academy_stream_t *s);
 static ngx_int_t ngx_http_academy_stream_leave(ngx_http_academy_stream_t *s);
 static void ngx_http_academy_stream_done(ngx_http_academy_call_t *call);
 static void ngx_http_academy_stream_run(ngx_http_academy_stream_t *s);
+#if (NGX_HTTP_SSL && NGX_HTTP_V2)
+static void ngx_http_academy_stream_rest(ngx_http_request_t *r);
+#endif
 static void ngx_http_academy_stream_timer(ngx_http_academy_stream_t *s);
 static void ngx_http_academy_stream_write_handler(ngx_event_t *wev);
 static void ngx_http_academy_stream_writable(ngx_http_academy_stream_t *s);
@@ -581,7 +584,34 @@ ngx_http_academy_stream_run(ngx_http_academy_stream_t *s)
             return;
         }
     }
+
+#if (NGX_HTTP_SSL && NGX_HTTP_V2)
+    if (s->waiting && s->request) {
+        ngx_http_academy_stream_rest(s->request);
+    }
+#endif
 }
+
+
+#if (NGX_HTTP_SSL && NGX_HTTP_V2)
+
+/* nothing is to be written for a while: 16k of a connection are for that */
+
+static void
+ngx_http_academy_stream_rest(ngx_http_request_t *r)
+{
+    ngx_connection_t  *c;
+
+    if (r->stream) {
+        c = r->stream->connection->connection;
+
+        if (c->ssl && !c->buffered) {
+            ngx_ssl_free_buffer(c);
+        }
+    }
+}
+
+#endif
 
 
 /* a ping is due, or nothing came for as long as the client wanted to wait */

@@ -29,7 +29,7 @@
 
 /* steps that it takes more to tell a requester that nobody will answer */
 
-#define NGX_HTTP_ACADEMY_NOTIFIED    2
+#define NGX_HTTP_ACADEMY_NOTIFIED    3
 
 /* pages that a message which is copied at once, and its request, may begin */
 

@@ -30,14 +30,14 @@
  * 2, at so many bytes of a text that is searched 1.
  */
 
-#define NGX_HTTP_ACADEMY_WALK_COST      1024
+#define NGX_HTTP_ACADEMY_WALK_COST      256
 #define NGX_HTTP_ACADEMY_WALK_MAILBOX   24
 #define NGX_HTTP_ACADEMY_WALK_SHARE     2
 #define NGX_HTTP_ACADEMY_WALK_TEXT      8
 
 /* sections in a row before others have their turn */
 
-#define NGX_HTTP_ACADEMY_WALK_TURN      32
+#define NGX_HTTP_ACADEMY_WALK_TURN      128
 
 /* a turn comes at once; see ngx_http_academy_zone_walk_handler() */
 
