@@ -693,6 +693,22 @@ status-cost: build/.deps-test
 	$(PYTHON) t/bench/rooms.py --without $(or $(WITHOUT),$(error \
 		WITHOUT=FILE is the module to compare with)) $(SO)
 
+# Event streams that wait, of each kind; what mailboxes, waiting and messages
+# take of a zone; how long its lock is held, by what is done within.
+.PHONY: streams memory sections
+streams: $(LONG_DEPS)
+	@$(MAKE) --no-print-directory $(SO)
+	build/venv/bin/python t/bench/streams.py
+
+memory: $(LONG_DEPS)
+	@$(MAKE) --no-print-directory $(SO)
+	ACADEMY_FOOTPRINT=64m $(PYTEST) t/workers/test_footprint.py
+
+sections: $(LONG_DEPS)
+	@$(MAKE) --no-print-directory $(call so,sections)
+	$(MAKE) --no-print-directory -C t/bench ../../build/bench-load
+	build/venv/bin/python t/bench/sections.py
+
 # What one operation takes: a table in build/profile.md; and what of it is to be
 # held against from now on, by `make test-budget`.
 .PHONY: profile budget
@@ -736,6 +752,11 @@ make bench        rates and latencies, beside nginx alone, the Python server,
 make growth       both against mailboxes, listeners, sizes, queues, workers:
                   build/growth.md, build/growth.svg
 make figures      what both have found goes into README.md and doc/
+make streams      memory of 50,000 event streams, with TLS, on HTTP/2, and
+                  what it takes to wake and to end them
+make memory       what mailboxes, waiting and messages take of a zone
+make sections     how long a zone's lock is held, by what is done within, and
+                  what that means for many workers
 make profile      instructions and system calls of an operation, by room of
                   the code: build/profile.md
 make budget       records the instructions: more is a failure of make test
