@@ -355,7 +355,7 @@ def test_by_any_worker(nginx, server, figures, size):
         if size < 8000:
             assert over >= 300
         else:
-            assert over == 0 and took >= 300
+            assert over < 10 and took >= 300    # a node makes its stream
 
     run(test())
     nothing_left(server)
