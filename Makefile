@@ -751,7 +751,8 @@ make bench        rates and latencies, beside nginx alone, the Python server,
                   nchan, NATS and Redis: build/bench.md, build/bench.svg
 make growth       both against mailboxes, listeners, sizes, queues, workers:
                   build/growth.md, build/growth.svg
-make figures      what both have found goes into README.md and doc/
+make figures      what both have found goes into README.md, the plots into
+                  t/bench
 make streams      memory of 50,000 event streams, with TLS, on HTTP/2, and
                   what it takes to wake and to end them
 make memory       what mailboxes, waiting and messages take of a zone

@@ -14,7 +14,7 @@ from servers import BUILD
 from servers import ROOT
 
 README = os.path.join(ROOT, 'README.md')
-PLOTS = os.path.join(ROOT, 'doc')
+PLOTS = os.path.join(ROOT, 't', 'bench')
 
 
 def read(name: str) -> str | None:
@@ -63,7 +63,7 @@ def bench(text: str) -> str:
             '',
             table(text, 'Rates').strip(),
             '',
-            '![rates and CPU time of each](doc/bench.svg)',
+            '![rates and CPU time of each](t/bench/bench.svg)',
         ],
     )
 
@@ -75,7 +75,7 @@ def growth(text: str) -> str:
             '',
             text[text.rindex('\n\n') + 2:].strip(),
             '',
-            '![rates, p99 and CPU time](doc/growth.svg)',
+            '![rates, p99 and CPU time](t/bench/growth.svg)',
         ],
     )
 
