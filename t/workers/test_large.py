@@ -16,7 +16,7 @@ def faults(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().split()[9])
 
 
-@pytest.mark.skipif(ASAN, reason="the sanitizer has a heap of its own")
+@pytest.mark.skipif(bool(ASAN), reason="the sanitizer has a heap of its own")
 @pytest.mark.parametrize("at_once", [1, 6])
 def test_pages_are_kept(nginx, figures, at_once):
     """The pages of a large message serve the next, too."""
