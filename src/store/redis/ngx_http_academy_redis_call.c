@@ -68,8 +68,6 @@ static ngx_uint_t ngx_http_academy_redis_op_count(
     redisReply *reply);
 static void ngx_http_academy_redis_op_handler(ngx_http_academy_redis_t *redis,
     void *data, ngx_http_academy_redis_answer_t *answer);
-static ngx_int_t ngx_http_academy_redis_end(ngx_http_academy_call_t *call,
-    ngx_http_academy_result_e result);
 static ngx_int_t ngx_http_academy_redis_begin(
     ngx_http_academy_redis_args_t *args, ngx_http_academy_call_t *call);
 static ngx_int_t ngx_http_academy_redis_simple(ngx_http_academy_call_t *call,
@@ -279,7 +277,7 @@ ngx_http_academy_redis_start_op(ngx_http_academy_call_t *call,
     ngx_http_academy_redis_args_t *args, ngx_http_academy_redis_op_t *op)
 {
     if (op == NULL) {
-        return ngx_http_academy_redis_end(call, NGX_HTTP_ACADEMY_FULL);
+        return ngx_http_academy_redis_call_end(call, NGX_HTTP_ACADEMY_FULL);
     }
 
     if (script == NGX_HTTP_ACADEMY_SCRIPT_PUT) {
@@ -297,15 +295,15 @@ ngx_http_academy_redis_start_op(ngx_http_academy_call_t *call,
         != NGX_OK)
     {
         ngx_free(op);
-        return ngx_http_academy_redis_end(call, NGX_HTTP_ACADEMY_FULL);
+        return ngx_http_academy_redis_call_end(call, NGX_HTTP_ACADEMY_FULL);
     }
 
     return NGX_AGAIN;
 }
 
 
-static ngx_int_t
-ngx_http_academy_redis_end(ngx_http_academy_call_t *call,
+ngx_int_t
+ngx_http_academy_redis_call_end(ngx_http_academy_call_t *call,
     ngx_http_academy_result_e result)
 {
     call->state = NGX_HTTP_ACADEMY_REDIS_IDLE;
@@ -364,7 +362,7 @@ ngx_http_academy_redis_op_handler(ngx_http_academy_redis_t *redis, void *data,
 
     ngx_free(op);
 
-    (void) ngx_http_academy_redis_end(call, result);
+    (void) ngx_http_academy_redis_call_end(call, result);
 }
 
 
@@ -467,7 +465,7 @@ ngx_http_academy_redis_create(ngx_http_academy_call_t *call)
     if (size) {
         classes.data = ngx_alloc(size, call->log);
         if (classes.data == NULL) {
-            return ngx_http_academy_redis_end(call, NGX_HTTP_ACADEMY_FULL);
+            return ngx_http_academy_redis_call_end(call, NGX_HTTP_ACADEMY_FULL);
         }
 
         p = classes.data;
@@ -503,7 +501,7 @@ ngx_http_academy_redis_create(ngx_http_academy_call_t *call)
                                     NGX_HTTP_ACADEMY_SCRIPT_CREATE, &args);
 
     } else {
-        rc = ngx_http_academy_redis_end(call, NGX_HTTP_ACADEMY_FULL);
+        rc = ngx_http_academy_redis_call_end(call, NGX_HTTP_ACADEMY_FULL);
     }
 
     if (size) {
@@ -536,7 +534,7 @@ ngx_http_academy_redis_terminate(ngx_http_academy_call_t *call)
             ngx_free(op);
         }
 
-        return ngx_http_academy_redis_end(call, NGX_HTTP_ACADEMY_FULL);
+        return ngx_http_academy_redis_call_end(call, NGX_HTTP_ACADEMY_FULL);
     }
 
     ngx_http_academy_redis_arg_number(&args, expiry->mailboxes);
@@ -648,7 +646,7 @@ ngx_http_academy_redis_simple(ngx_http_academy_call_t *call,
             ngx_free(op);
         }
 
-        return ngx_http_academy_redis_end(call, NGX_HTTP_ACADEMY_FULL);
+        return ngx_http_academy_redis_call_end(call, NGX_HTTP_ACADEMY_FULL);
     }
 
     op->read = read;
@@ -778,7 +776,7 @@ ngx_http_academy_redis_beat(ngx_http_academy_call_t *call)
     expiry = call->exchange->expiry;
 
     if (ngx_http_academy_redis_begin(&args, call) != NGX_OK) {
-        return ngx_http_academy_redis_end(call, NGX_HTTP_ACADEMY_FULL);
+        return ngx_http_academy_redis_call_end(call, NGX_HTTP_ACADEMY_FULL);
     }
 
     ngx_http_academy_redis_arg_number(&args, expiry->mailboxes);
@@ -826,14 +824,14 @@ ngx_http_academy_redis_discover(ngx_http_academy_call_t *call)
     op = ngx_http_academy_redis_op(call);
 
     if (op == NULL) {
-        return ngx_http_academy_redis_end(call, NGX_HTTP_ACADEMY_FULL);
+        return ngx_http_academy_redis_call_end(call, NGX_HTTP_ACADEMY_FULL);
     }
 
     op->read = ngx_http_academy_redis_read_page;
 
     if (ngx_http_academy_redis_page(op, call, &after) != NGX_OK) {
         ngx_free(op);
-        return ngx_http_academy_redis_end(call, NGX_HTTP_ACADEMY_FULL);
+        return ngx_http_academy_redis_call_end(call, NGX_HTTP_ACADEMY_FULL);
     }
 
     call->place = op;

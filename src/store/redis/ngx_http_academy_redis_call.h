@@ -63,6 +63,10 @@ ngx_int_t ngx_http_academy_redis_start(ngx_http_academy_call_t *call,
     ngx_http_academy_redis_script_e script,
     ngx_http_academy_redis_args_t *args);
 
+/* a call has its result; NGX_DONE */
+ngx_int_t ngx_http_academy_redis_call_end(ngx_http_academy_call_t *call,
+    ngx_http_academy_result_e result);
+
 /* an element of an answer, or NULL */
 redisReply *ngx_http_academy_redis_string(redisReply *reply, ngx_uint_t n);
 redisReply *ngx_http_academy_redis_array(redisReply *reply, ngx_uint_t n);

@@ -85,8 +85,6 @@ struct ngx_http_academy_redis_walk_s {
 
 static ngx_http_academy_redis_walk_t *ngx_http_academy_redis_walk(
     ngx_http_academy_call_t *call);
-static ngx_int_t ngx_http_academy_redis_walk_refuse(
-    ngx_http_academy_call_t *call, ngx_http_academy_result_e result);
 static void ngx_http_academy_redis_walk_next(
     ngx_http_academy_redis_walk_t *walk);
 static void ngx_http_academy_redis_walk_event(ngx_event_t *ev);
@@ -177,18 +175,6 @@ ngx_http_academy_redis_walk(ngx_http_academy_call_t *call)
     call->state = NGX_HTTP_ACADEMY_REDIS_WALKS;
 
     return walk;
-}
-
-
-static ngx_int_t
-ngx_http_academy_redis_walk_refuse(ngx_http_academy_call_t *call,
-    ngx_http_academy_result_e result)
-{
-    call->state = NGX_HTTP_ACADEMY_REDIS_IDLE;
-    call->result = result;
-    call->done(call);
-
-    return NGX_DONE;
 }
 
 
@@ -330,7 +316,7 @@ ngx_http_academy_redis_walk_end(ngx_http_academy_redis_walk_t *walk,
     }
 
     if (call) {
-        (void) ngx_http_academy_redis_walk_refuse(call, result);
+        (void) ngx_http_academy_redis_call_end(call, result);
     }
 
     while (!ngx_queue_empty(&peers)) {
@@ -343,7 +329,7 @@ ngx_http_academy_redis_walk_end(ngx_http_academy_redis_walk_t *walk,
             *call->in.survey = found;
         }
 
-        (void) ngx_http_academy_redis_walk_refuse(call, result);
+        (void) ngx_http_academy_redis_call_end(call, result);
     }
 }
 
@@ -382,8 +368,8 @@ ngx_http_academy_redis_survey(ngx_http_academy_call_t *call)
     redis = ngx_http_academy_redis_of(call->exchange);
 
     if (ngx_http_academy_redis_away(redis)) {
-        return ngx_http_academy_redis_walk_refuse(call,
-                                              NGX_HTTP_ACADEMY_UNAVAILABLE);
+        return ngx_http_academy_redis_call_end(call,
+                                               NGX_HTTP_ACADEMY_UNAVAILABLE);
     }
 
     surveyed = ngx_http_academy_redis_surveyed_lock(redis);
@@ -410,7 +396,7 @@ ngx_http_academy_redis_survey(ngx_http_academy_call_t *call)
     ngx_http_academy_redis_surveyed_unlock(redis);
 
     if (known) {
-        return ngx_http_academy_redis_walk_refuse(call, NGX_HTTP_ACADEMY_OK);
+        return ngx_http_academy_redis_call_end(call, NGX_HTTP_ACADEMY_OK);
     }
 
     walk = redis->surveying;
@@ -424,7 +410,7 @@ ngx_http_academy_redis_survey(ngx_http_academy_call_t *call)
 
     walk = ngx_http_academy_redis_walk(call);
     if (walk == NULL) {
-        return ngx_http_academy_redis_walk_refuse(call, NGX_HTTP_ACADEMY_FULL);
+        return ngx_http_academy_redis_call_end(call, NGX_HTTP_ACADEMY_FULL);
     }
 
     redis->surveying = walk;
@@ -603,13 +589,13 @@ ngx_http_academy_redis_list(ngx_http_academy_call_t *call)
     redis = ngx_http_academy_redis_of(call->exchange);
 
     if (ngx_http_academy_redis_away(redis)) {
-        return ngx_http_academy_redis_walk_refuse(call,
-                                              NGX_HTTP_ACADEMY_UNAVAILABLE);
+        return ngx_http_academy_redis_call_end(call,
+                                               NGX_HTTP_ACADEMY_UNAVAILABLE);
     }
 
     walk = ngx_http_academy_redis_walk(call);
     if (walk == NULL) {
-        return ngx_http_academy_redis_walk_refuse(call, NGX_HTTP_ACADEMY_FULL);
+        return ngx_http_academy_redis_call_end(call, NGX_HTTP_ACADEMY_FULL);
     }
 
     walk->step = ngx_http_academy_redis_list_begin;
@@ -1013,13 +999,13 @@ ngx_http_academy_redis_inspect(ngx_http_academy_call_t *call)
     if (ngx_http_academy_redis_away(
                                   ngx_http_academy_redis_of(call->exchange)))
     {
-        return ngx_http_academy_redis_walk_refuse(call,
-                                              NGX_HTTP_ACADEMY_UNAVAILABLE);
+        return ngx_http_academy_redis_call_end(call,
+                                               NGX_HTTP_ACADEMY_UNAVAILABLE);
     }
 
     walk = ngx_http_academy_redis_walk(call);
     if (walk == NULL) {
-        return ngx_http_academy_redis_walk_refuse(call, NGX_HTTP_ACADEMY_FULL);
+        return ngx_http_academy_redis_call_end(call, NGX_HTTP_ACADEMY_FULL);
     }
 
     walk->step = ngx_http_academy_redis_inspect_next;
