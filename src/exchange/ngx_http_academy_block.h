@@ -82,6 +82,18 @@ ngx_http_academy_block_control(ngx_http_academy_block_t b)
 }
 
 
+/* the same, in any of four */
+
+static ngx_inline ngx_http_academy_block_t
+ngx_http_academy_block_controls(ngx_http_academy_block_t a,
+    ngx_http_academy_block_t b, ngx_http_academy_block_t c,
+    ngx_http_academy_block_t d)
+{
+    return ngx_http_academy_block_control(_mm_min_epu8(_mm_min_epu8(a, b),
+                                                       _mm_min_epu8(c, d)));
+}
+
+
 static ngx_inline ngx_http_academy_block_t
 ngx_http_academy_block_or(ngx_http_academy_block_t a,
     ngx_http_academy_block_t b)
@@ -243,6 +255,17 @@ ngx_http_academy_block_control(ngx_http_academy_block_t b)
 
 
 static ngx_inline ngx_http_academy_block_t
+ngx_http_academy_block_controls(ngx_http_academy_block_t a,
+    ngx_http_academy_block_t b, ngx_http_academy_block_t c,
+    ngx_http_academy_block_t d)
+{
+    return ngx_http_academy_block_control(a) | ngx_http_academy_block_control(b)
+           | ngx_http_academy_block_control(c)
+           | ngx_http_academy_block_control(d);
+}
+
+
+static ngx_inline ngx_http_academy_block_t
 ngx_http_academy_block_or(ngx_http_academy_block_t a,
     ngx_http_academy_block_t b)
 {
@@ -327,6 +350,75 @@ ngx_http_academy_block_special(ngx_http_academy_block_t b)
 {
     return ngx_http_academy_block_or(ngx_http_academy_block_stop(b),
                                      ngx_http_academy_block_is(b, '\\'));
+}
+
+
+/* whether there is a quotation mark or a backslash in four blocks */
+
+static ngx_inline ngx_uint_t
+ngx_http_academy_block_quotes(ngx_http_academy_block_t a,
+    ngx_http_academy_block_t b, ngx_http_academy_block_t c,
+    ngx_http_academy_block_t d)
+{
+    return ngx_http_academy_block_any(
+               ngx_http_academy_block_or(
+                   ngx_http_academy_block_or(ngx_http_academy_block_quoted(a),
+                                             ngx_http_academy_block_quoted(b)),
+                   ngx_http_academy_block_or(ngx_http_academy_block_quoted(c),
+                                           ngx_http_academy_block_quoted(d))));
+}
+
+
+/* whether there is anything special in four blocks */
+
+static ngx_inline ngx_uint_t
+ngx_http_academy_block_specials(ngx_http_academy_block_t a,
+    ngx_http_academy_block_t b, ngx_http_academy_block_t c,
+    ngx_http_academy_block_t d)
+{
+    ngx_http_academy_block_t  controls;
+
+    controls = ngx_http_academy_block_controls(a, b, c, d);
+
+    a = ngx_http_academy_block_or(ngx_http_academy_block_quoted(a),
+                                  ngx_http_academy_block_quoted(b));
+    c = ngx_http_academy_block_or(ngx_http_academy_block_quoted(c),
+                                  ngx_http_academy_block_quoted(d));
+
+    return ngx_http_academy_block_any(
+               ngx_http_academy_block_or(ngx_http_academy_block_or(a, c),
+                                         controls));
+}
+
+
+/* copies four blocks, unless they hold what is looked for: whether it did */
+
+typedef ngx_uint_t (*ngx_http_academy_block_pt)(ngx_http_academy_block_t a,
+    ngx_http_academy_block_t b, ngx_http_academy_block_t c,
+    ngx_http_academy_block_t d);
+
+
+static ngx_inline ngx_uint_t
+ngx_http_academy_block_copy(u_char *dst, u_char *src,
+    ngx_http_academy_block_pt found)
+{
+    ngx_http_academy_block_t  a, b, c, d;
+
+    a = ngx_http_academy_block_load(src);
+    b = ngx_http_academy_block_load(src + NGX_HTTP_ACADEMY_BLOCK);
+    c = ngx_http_academy_block_load(src + 2 * NGX_HTTP_ACADEMY_BLOCK);
+    d = ngx_http_academy_block_load(src + 3 * NGX_HTTP_ACADEMY_BLOCK);
+
+    if (found(a, b, c, d)) {
+        return 0;
+    }
+
+    ngx_http_academy_block_store(dst, a);
+    ngx_http_academy_block_store(dst + NGX_HTTP_ACADEMY_BLOCK, b);
+    ngx_http_academy_block_store(dst + 2 * NGX_HTTP_ACADEMY_BLOCK, c);
+    ngx_http_academy_block_store(dst + 3 * NGX_HTTP_ACADEMY_BLOCK, d);
+
+    return 1;
 }
 
 

@@ -10,10 +10,6 @@
 #include "ngx_http_academy_escape.h"
 
 
-static ngx_inline ngx_uint_t ngx_http_academy_escape_copy(u_char *dst,
-    u_char *src);
-
-
 u_char *
 ngx_http_academy_escape(u_char *dst, u_char *src, size_t len)
 {
@@ -41,7 +37,8 @@ ngx_http_academy_escape(u_char *dst, u_char *src, size_t len)
             dst += NGX_HTTP_ACADEMY_BLOCK;
 
             while (end - src >= 4 * NGX_HTTP_ACADEMY_BLOCK
-                   && ngx_http_academy_escape_copy(dst, src))
+                   && ngx_http_academy_block_copy(dst, src,
+                                               ngx_http_academy_block_quotes))
             {
                 src += 4 * NGX_HTTP_ACADEMY_BLOCK;
                 dst += 4 * NGX_HTTP_ACADEMY_BLOCK;
@@ -77,37 +74,6 @@ ngx_http_academy_escape(u_char *dst, u_char *src, size_t len)
     }
 
     return dst;
-}
-
-
-/* four blocks, if there is nothing in them to escape */
-
-static ngx_inline ngx_uint_t
-ngx_http_academy_escape_copy(u_char *dst, u_char *src)
-{
-    ngx_http_academy_block_t  a, b, c, d, quoted;
-
-    a = ngx_http_academy_block_load(src);
-    b = ngx_http_academy_block_load(src + NGX_HTTP_ACADEMY_BLOCK);
-    c = ngx_http_academy_block_load(src + 2 * NGX_HTTP_ACADEMY_BLOCK);
-    d = ngx_http_academy_block_load(src + 3 * NGX_HTTP_ACADEMY_BLOCK);
-
-    quoted = ngx_http_academy_block_or(
-                 ngx_http_academy_block_or(ngx_http_academy_block_quoted(a),
-                                           ngx_http_academy_block_quoted(b)),
-                 ngx_http_academy_block_or(ngx_http_academy_block_quoted(c),
-                                           ngx_http_academy_block_quoted(d)));
-
-    if (ngx_http_academy_block_any(quoted)) {
-        return 0;
-    }
-
-    ngx_http_academy_block_store(dst, a);
-    ngx_http_academy_block_store(dst + NGX_HTTP_ACADEMY_BLOCK, b);
-    ngx_http_academy_block_store(dst + 2 * NGX_HTTP_ACADEMY_BLOCK, c);
-    ngx_http_academy_block_store(dst + 3 * NGX_HTTP_ACADEMY_BLOCK, d);
-
-    return 1;
 }
 
 

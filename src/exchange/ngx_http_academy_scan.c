@@ -35,6 +35,15 @@
 #include "ngx_http_academy_scan_core.h"
 
 
+static ngx_int_t ngx_http_academy_scan_mailbox_text(
+    ngx_http_academy_scan_t *s, u_char *p, ngx_http_academy_entity_t *entity);
+static ngx_inline void ngx_http_academy_scan_anybody(
+    ngx_http_academy_entity_t *entity);
+static ngx_inline void ngx_http_academy_scan_envelope(
+    ngx_http_academy_envelope_t *env);
+static ngx_inline void ngx_http_academy_scan_open(ngx_http_academy_scan_t *s,
+    u_char *p, size_t len, const char *field,
+    ngx_http_academy_scan_error_t *err);
 static ngx_int_t ngx_http_academy_scan_begin(ngx_http_academy_scan_t *s,
     u_char *p, size_t len, const char *field,
     ngx_http_academy_scan_error_t *err);
@@ -76,19 +85,21 @@ static u_char *ngx_http_academy_scan_word(ngx_http_academy_scan_t *s,
 
 
 #define ngx_http_academy_scan_entity_members(prefix)                          \
-    { ngx_http_academy_scan_name_of("uid"), prefix ".uid",                    \
+    { ngx_http_academy_scan_name_of(0, "uid"), prefix ".uid",                 \
       ngx_http_academy_scan_uuid, NULL,                                       \
-      offsetof(ngx_http_academy_entity_t, id.uid), 1 },                       \
-    { ngx_http_academy_scan_name_of("name"), prefix ".name",                  \
+      offsetof(ngx_http_academy_entity_t, id.uid) },                          \
+    { ngx_http_academy_scan_name_of(1, "name"), prefix ".name",               \
       ngx_http_academy_scan_name, NULL,                                       \
-      offsetof(ngx_http_academy_entity_t, name), 0 },                         \
-    { ngx_http_academy_scan_name_of("role"), prefix ".role",                  \
+      offsetof(ngx_http_academy_entity_t, name) },                            \
+    { ngx_http_academy_scan_name_of(2, "role"), prefix ".role",               \
       ngx_http_academy_scan_role, NULL,                                       \
-      offsetof(ngx_http_academy_entity_t, id.role), 0 },                      \
+      offsetof(ngx_http_academy_entity_t, id.role) },                         \
     ngx_http_academy_scan_null_member
 
+/* no text is like it: not sixteen zeros */
+
 #define ngx_http_academy_scan_null_member                                     \
-    { 0, { 0 }, NULL, NULL, NULL, 0, 0 }
+    { 0, 0, 0xffff, { 0 }, NULL, NULL, NULL, 0 }
 
 
 static const ngx_http_academy_scan_member_t
@@ -98,7 +109,8 @@ static const ngx_http_academy_scan_member_t
 };
 
 static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_mailbox = {
-    "mailbox", ngx_http_academy_scan_mailbox_members, 1
+    "mailbox", ngx_http_academy_scan_mailbox_members,
+    ngx_http_academy_scan_bit(0), 1
 };
 
 
@@ -109,7 +121,8 @@ static const ngx_http_academy_scan_member_t
 };
 
 static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_src = {
-    "header.src", ngx_http_academy_scan_src_members, 1
+    "header.src", ngx_http_academy_scan_src_members,
+    ngx_http_academy_scan_bit(0), 1
 };
 
 
@@ -120,38 +133,39 @@ static const ngx_http_academy_scan_member_t
 };
 
 static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_dest = {
-    "header.dest", ngx_http_academy_scan_dest_members, 1
+    "header.dest", ngx_http_academy_scan_dest_members,
+    ngx_http_academy_scan_bit(0), 1
 };
 
 
 static const ngx_http_academy_scan_member_t
     ngx_http_academy_scan_header_members[] =
 {
-    { ngx_http_academy_scan_name_of("src"), "header.src",
+    { ngx_http_academy_scan_name_of(0, "src"), "header.src",
       ngx_http_academy_scan_nested, &ngx_http_academy_scan_src,
-      offsetof(ngx_http_academy_envelope_t, src), 1 },
+      offsetof(ngx_http_academy_envelope_t, src) },
 
-    { ngx_http_academy_scan_name_of("dest"), "header.dest",
+    { ngx_http_academy_scan_name_of(1, "dest"), "header.dest",
       ngx_http_academy_scan_nested, &ngx_http_academy_scan_dest,
-      offsetof(ngx_http_academy_envelope_t, dest), 1 },
+      offsetof(ngx_http_academy_envelope_t, dest) },
 
-    { ngx_http_academy_scan_name_of("tag"), "header.tag",
+    { ngx_http_academy_scan_name_of(2, "tag"), "header.tag",
       ngx_http_academy_scan_uuid, NULL,
-      offsetof(ngx_http_academy_envelope_t, tag), 1 },
+      offsetof(ngx_http_academy_envelope_t, tag) },
 
-    { ngx_http_academy_scan_name_of("label"), "header.label",
-      ngx_http_academy_scan_label, NULL, 0, 0 },
+    { ngx_http_academy_scan_name_of(3, "label"), "header.label",
+      ngx_http_academy_scan_label, NULL, 0 },
 
-    { ngx_http_academy_scan_name_of("kind"), "header.kind",
-      ngx_http_academy_scan_kind, NULL, 0, 1 },
+    { ngx_http_academy_scan_name_of(4, "kind"), "header.kind",
+      ngx_http_academy_scan_kind, NULL, 0 },
 
-    { ngx_http_academy_scan_name_of("protocol_version"),
+    { ngx_http_academy_scan_name_of(5, "protocol_version"),
       "header.protocol_version",
-      ngx_http_academy_scan_nullable, NULL, 0, 0 },
+      ngx_http_academy_scan_nullable, NULL, 0 },
 
-    { ngx_http_academy_scan_name_of("academy_version"),
+    { ngx_http_academy_scan_name_of(6, "academy_version"),
       "header.academy_version",
-      ngx_http_academy_scan_version, NULL, 0, 0 },
+      ngx_http_academy_scan_version, NULL, 0 },
 
     ngx_http_academy_scan_null_member
 };
@@ -159,25 +173,28 @@ static const ngx_http_academy_scan_member_t
 static const ngx_http_academy_scan_object_t
     ngx_http_academy_scan_header_object =
 {
-    "header", ngx_http_academy_scan_header_members, 0
+    "header", ngx_http_academy_scan_header_members,
+    ngx_http_academy_scan_bit(0) | ngx_http_academy_scan_bit(1)
+    | ngx_http_academy_scan_bit(2) | ngx_http_academy_scan_bit(4), 0
 };
 
 
 static const ngx_http_academy_scan_member_t
     ngx_http_academy_scan_message_members[] =
 {
-    { ngx_http_academy_scan_name_of("header"), "header",
+    { ngx_http_academy_scan_name_of(0, "header"), "header",
       ngx_http_academy_scan_nested, &ngx_http_academy_scan_header_object,
-      0, 1 },
+      0 },
 
-    { ngx_http_academy_scan_name_of("body"), "body",
-      ngx_http_academy_scan_any, NULL, 0, 1 },
+    { ngx_http_academy_scan_name_of(1, "body"), "body",
+      ngx_http_academy_scan_any, NULL, 0 },
 
     ngx_http_academy_scan_null_member
 };
 
 static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_message = {
-    "message", ngx_http_academy_scan_message_members, 0
+    "message", ngx_http_academy_scan_message_members,
+    ngx_http_academy_scan_bit(0) | ngx_http_academy_scan_bit(1), 0
 };
 
 
@@ -186,48 +203,51 @@ static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_message = {
 static const ngx_http_academy_scan_member_t
     ngx_http_academy_scan_head_members[] =
 {
-    { ngx_http_academy_scan_name_of("header"), "header",
+    { ngx_http_academy_scan_name_of(0, "header"), "header",
       ngx_http_academy_scan_first, &ngx_http_academy_scan_header_object,
-      0, 1 },
+      0 },
 
     ngx_http_academy_scan_null_member
 };
 
 static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_head = {
-    "message", ngx_http_academy_scan_head_members, 0
+    "message", ngx_http_academy_scan_head_members,
+    ngx_http_academy_scan_bit(0), 0
 };
 
 
 static const ngx_http_academy_scan_member_t
     ngx_http_academy_scan_request_members[] =
 {
-    { ngx_http_academy_scan_name_of("message"), "message",
+    { ngx_http_academy_scan_name_of(0, "message"), "message",
       ngx_http_academy_scan_json, NULL,
-      offsetof(ngx_http_academy_envelope_t, json), 1 },
+      offsetof(ngx_http_academy_envelope_t, json) },
 
     ngx_http_academy_scan_null_member
 };
 
 static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_request = {
-    "request body", ngx_http_academy_scan_request_members, 0
+    "request body", ngx_http_academy_scan_request_members,
+    ngx_http_academy_scan_bit(0), 0
 };
 
 
 static const ngx_http_academy_scan_member_t
     ngx_http_academy_scan_wait_members[] =
 {
-    { ngx_http_academy_scan_name_of("mailbox"), "mailbox",
+    { ngx_http_academy_scan_name_of(0, "mailbox"), "mailbox",
       ngx_http_academy_scan_json, NULL,
-      offsetof(ngx_http_academy_wait_t, json), 1 },
+      offsetof(ngx_http_academy_wait_t, json) },
 
-    { ngx_http_academy_scan_name_of("timeout"), "timeout",
-      ngx_http_academy_scan_timeout, NULL, 0, 0 },
+    { ngx_http_academy_scan_name_of(1, "timeout"), "timeout",
+      ngx_http_academy_scan_timeout, NULL, 0 },
 
     ngx_http_academy_scan_null_member
 };
 
 static const ngx_http_academy_scan_object_t  ngx_http_academy_scan_waits = {
-    "request body", ngx_http_academy_scan_wait_members, 0
+    "request body", ngx_http_academy_scan_wait_members,
+    ngx_http_academy_scan_bit(0), 0
 };
 
 
@@ -237,10 +257,7 @@ ngx_http_academy_scan_put(u_char *body, size_t len, size_t limit,
 {
     ngx_http_academy_scan_t  s;
 
-    ngx_memzero(env, sizeof(ngx_http_academy_envelope_t));
-
-    ngx_str_set(&env->src.name, "null");
-    ngx_str_set(&env->dest.name, "null");
+    ngx_http_academy_scan_envelope(env);
 
     if (ngx_http_academy_scan_begin(&s, body, len, "request body", err)
         != NGX_OK)
@@ -288,8 +305,11 @@ ngx_http_academy_scan_wait(u_char *body, size_t len,
         return NGX_DECLINED;
     }
 
-    return ngx_http_academy_scan_entity(wait->json.data, wait->json.len,
-                                        &wait->mailbox, err);
+    s.end = wait->json.data + wait->json.len;
+    s.rewrite = 1;
+
+    return ngx_http_academy_scan_mailbox_text(&s, wait->json.data,
+                                              &wait->mailbox);
 }
 
 
@@ -300,15 +320,10 @@ ngx_http_academy_scan_header(u_char *p, size_t len,
     ngx_http_academy_scan_t        s;
     ngx_http_academy_scan_error_t  err;
 
-    ngx_memzero(env, sizeof(ngx_http_academy_envelope_t));
+    ngx_http_academy_scan_envelope(env);
+    ngx_http_academy_scan_open(&s, p, len, "message", &err);
 
     err.why = "";
-
-    s.start = p;
-    s.end = p + len;
-    s.depth = 0;
-    s.rewrite = 0;
-    s.err = &err;
 
     (void) ngx_http_academy_scan_text(&s, p, &ngx_http_academy_scan_head, env);
 
@@ -322,17 +337,23 @@ ngx_http_academy_scan_entity(u_char *p, size_t len,
 {
     ngx_http_academy_scan_t  s;
 
-    ngx_memzero(entity, sizeof(ngx_http_academy_entity_t));
-
-    ngx_str_set(&entity->name, "null");
-
     if (ngx_http_academy_scan_begin(&s, p, len, "mailbox", err) != NGX_OK) {
         return NGX_DECLINED;
     }
 
     s.rewrite = 1;
 
-    return ngx_http_academy_scan_text(&s, p, &ngx_http_academy_scan_mailbox,
+    return ngx_http_academy_scan_mailbox_text(&s, p, entity);
+}
+
+
+static ngx_int_t
+ngx_http_academy_scan_mailbox_text(ngx_http_academy_scan_t *s, u_char *p,
+    ngx_http_academy_entity_t *entity)
+{
+    ngx_http_academy_scan_anybody(entity);
+
+    return ngx_http_academy_scan_text(s, p, &ngx_http_academy_scan_mailbox,
                                       entity);
 }
 
@@ -362,8 +383,31 @@ ngx_http_academy_scan_value(u_char *p, size_t len,
 }
 
 
-static ngx_int_t
-ngx_http_academy_scan_begin(ngx_http_academy_scan_t *s, u_char *p, size_t len,
+/* what is not in a text */
+
+static ngx_inline void
+ngx_http_academy_scan_anybody(ngx_http_academy_entity_t *entity)
+{
+    entity->id.role = NGX_HTTP_ACADEMY_AGENT;
+    ngx_str_set(&entity->name, "null");
+}
+
+
+static ngx_inline void
+ngx_http_academy_scan_envelope(ngx_http_academy_envelope_t *env)
+{
+    ngx_http_academy_scan_anybody(&env->src);
+    ngx_http_academy_scan_anybody(&env->dest);
+
+    ngx_str_null(&env->json);
+
+    env->labeled = 0;
+    env->request = 0;
+}
+
+
+static ngx_inline void
+ngx_http_academy_scan_open(ngx_http_academy_scan_t *s, u_char *p, size_t len,
     const char *field, ngx_http_academy_scan_error_t *err)
 {
     s->start = p;
@@ -372,6 +416,17 @@ ngx_http_academy_scan_begin(ngx_http_academy_scan_t *s, u_char *p, size_t len,
     s->rewrite = 0;
     s->field = field;
     s->err = err;
+    s->plain = NULL;
+    s->plain_last = NULL;
+    s->others = 0;
+}
+
+
+static ngx_int_t
+ngx_http_academy_scan_begin(ngx_http_academy_scan_t *s, u_char *p, size_t len,
+    const char *field, ngx_http_academy_scan_error_t *err)
+{
+    ngx_http_academy_scan_open(s, p, len, field, err);
 
     if (!ngx_http_academy_utf8(p, s->end)) {
         ngx_http_academy_scan_refuse(s, field, "not valid UTF-8");
@@ -457,6 +512,16 @@ ngx_http_academy_scan_uuid(ngx_http_academy_scan_t *s, u_char *p,
     u_char     buf[NGX_HTTP_ACADEMY_SCAN_TEXT];
     ngx_str_t  word;
 
+    /* what a UUID is made of needs no other look at it */
+
+    if (s->end - p >= (ssize_t) (NGX_HTTP_ACADEMY_UUID_LEN + 2)
+        && p[0] == '"' && p[NGX_HTTP_ACADEMY_UUID_LEN + 1] == '"'
+        && ngx_http_academy_uuid_parse(p + 1, NGX_HTTP_ACADEMY_UUID_LEN, data)
+           == NGX_OK)
+    {
+        return p + NGX_HTTP_ACADEMY_UUID_LEN + 2;
+    }
+
     p = ngx_http_academy_scan_word(s, p, m, buf, &word);
 
     if (p == NULL) {
@@ -496,6 +561,17 @@ ngx_http_academy_scan_kind(ngx_http_academy_scan_t *s, u_char *p,
     u_char     buf[NGX_HTTP_ACADEMY_SCAN_TEXT];
     ngx_str_t  word;
 
+    if (ngx_http_academy_scan_here(s, p, "\"response\"")) {
+        return p + sizeof("\"response\"") - 1;
+    }
+
+    if (ngx_http_academy_scan_here(s, p, "\"request\"")) {
+        env->request = 1;
+        return p + sizeof("\"request\"") - 1;
+    }
+
+    /* a letter may have been escaped */
+
     p = ngx_http_academy_scan_word(s, p, m, buf, &word);
 
     if (p == NULL) {
@@ -524,6 +600,18 @@ ngx_http_academy_scan_role(ngx_http_academy_scan_t *s, u_char *p,
 
     u_char     buf[NGX_HTTP_ACADEMY_SCAN_TEXT];
     ngx_str_t  word;
+
+    if (ngx_http_academy_scan_here(s, p, "\"agent\"")) {
+        *role = NGX_HTTP_ACADEMY_AGENT;
+        return p + sizeof("\"agent\"") - 1;
+    }
+
+    if (ngx_http_academy_scan_here(s, p, "\"user\"")) {
+        *role = NGX_HTTP_ACADEMY_USER;
+        return p + sizeof("\"user\"") - 1;
+    }
+
+    /* a letter may have been escaped */
 
     p = ngx_http_academy_scan_word(s, p, m, buf, &word);
 
@@ -580,13 +668,11 @@ static u_char *
 ngx_http_academy_scan_version(ngx_http_academy_scan_t *s, u_char *p,
     const ngx_http_academy_scan_member_t *m, void *data)
 {
-    ngx_http_academy_scan_string_t  string;
-
     if (p == s->end || *p != '"') {
         return ngx_http_academy_scan_refuse(s, m->field, "not a string");
     }
 
-    return ngx_http_academy_scan_string(s, p + 1, &string);
+    return ngx_http_academy_scan_over(s, p + 1);
 }
 
 

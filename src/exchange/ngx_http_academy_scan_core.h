@@ -37,9 +37,17 @@
 #define NGX_HTTP_ACADEMY_SCAN_TEXT     64
 
 
-/* blocks of a string before it is taken for a long one: a UUID has fewer */
+/* blocks of a string before it is taken for a long one */
 
-#define NGX_HTTP_ACADEMY_SCAN_NEAR     5
+#define NGX_HTTP_ACADEMY_SCAN_NEAR     3
+
+
+/*
+ * Objects with a meaning that are open at a time: a message, its header and an
+ * entity, which takes no other members
+ */
+
+#define NGX_HTTP_ACADEMY_SCAN_OBJECTS  2
 
 
 typedef struct {
@@ -49,6 +57,15 @@ typedef struct {
     ngx_uint_t                        rewrite;   /* white space to blanks */
     const char                       *field;     /* of syntax errors */
     ngx_http_academy_scan_error_t    *err;
+
+    /* the longest run of what was unescaped that is a string's, all of it */
+    u_char                           *plain;
+    u_char                           *plain_last;
+
+    /* of the names without a meaning in the objects that are open */
+    ngx_uint_t                        others;
+    uint64_t                          hash[NGX_HTTP_ACADEMY_SCAN_OBJECTS
+                                           * NGX_HTTP_ACADEMY_JSON_MEMBERS];
 } ngx_http_academy_scan_t;
 
 
@@ -71,27 +88,36 @@ typedef u_char *(*ngx_http_academy_scan_pt)(ngx_http_academy_scan_t *s,
     u_char *p, const ngx_http_academy_scan_member_t *m, void *data);
 
 
-/* room for the name of a member that means something, a number of blocks */
+/*
+ * Room for the name of a member that means something, one or two blocks, and a
+ * bit for each of its bytes.
+ */
 
 #define NGX_HTTP_ACADEMY_SCAN_NAME     16
 
-#define ngx_http_academy_scan_name_of(text)  sizeof(text) - 1, { text }
+#define ngx_http_academy_scan_bit(n)  ((ngx_uint_t) 1 << (n))
+
+#define ngx_http_academy_scan_name_of(n, text)                                \
+    ngx_http_academy_scan_bit(n), sizeof(text) - 1,                           \
+    ((uint32_t) 1 << (sizeof(text) - 1)) - 1, { text }
 
 
 struct ngx_http_academy_scan_member_s {
+    ngx_uint_t                             bit;      /* of its object's */
     size_t                                 len;
+    uint32_t                               mask;
     u_char                                 name[NGX_HTTP_ACADEMY_SCAN_NAME + 1];
     const char                            *field;
     ngx_http_academy_scan_pt               read;
     const ngx_http_academy_scan_object_t  *object;
     size_t                                 offset;
-    ngx_uint_t                             required;
 };
 
 
 struct ngx_http_academy_scan_object_s {
     const char                            *field;
     const ngx_http_academy_scan_member_t  *members;
+    ngx_uint_t                             required; /* bits of members */
     ngx_uint_t                             closed;   /* takes no others */
 };
 
@@ -105,7 +131,7 @@ u_char *ngx_http_academy_scan_literal(ngx_http_academy_scan_t *s, u_char *p);
 u_char *ngx_http_academy_scan_space(ngx_http_academy_scan_t *s, u_char *p);
 
 /* what follows of a long string, as _run() does it */
-u_char *ngx_http_academy_scan_far(u_char *p, u_char *end);
+u_char *ngx_http_academy_scan_far(ngx_http_academy_scan_t *s, u_char *p);
 
 /* p is behind the opening quotation mark */
 u_char *ngx_http_academy_scan_string(ngx_http_academy_scan_t *s, u_char *p,
@@ -125,11 +151,6 @@ u_char *ngx_http_academy_scan_refuse(ngx_http_academy_scan_t *s,
 u_char *ngx_http_academy_scan_syntax(ngx_http_academy_scan_t *s);
 
 
-/* of characters up to the blank: the blank, CR, LF and TAB */
-
-#define ngx_http_academy_scan_blank(c)  (0x100002600ull >> (c) & 1)
-
-
 static ngx_inline u_char *
 ngx_http_academy_scan_blanks(ngx_http_academy_scan_t *s, u_char *p)
 {
@@ -139,12 +160,7 @@ ngx_http_academy_scan_blanks(ngx_http_academy_scan_t *s, u_char *p)
 
     /* the one blank behind a comma or a colon */
 
-    if (p + 1 != s->end && p[1] > ' ' && ngx_http_academy_scan_blank(*p)) {
-
-        if (s->rewrite) {
-            *p = ' ';
-        }
-
+    if (*p == ' ' && p + 1 != s->end && p[1] > ' ') {
         return p + 1;
     }
 
@@ -173,15 +189,18 @@ ngx_http_academy_scan_colon(ngx_http_academy_scan_t *s, u_char *p)
  */
 
 static ngx_inline u_char *
-ngx_http_academy_scan_run(u_char *p, u_char *end)
+ngx_http_academy_scan_run(ngx_http_academy_scan_t *s, u_char *p)
 {
+    u_char                  *end;
     ngx_uint_t               i;
     ngx_http_academy_mask_t  mask;
+
+    end = s->end;
 
     for (i = 0; end - p >= NGX_HTTP_ACADEMY_BLOCK; i++) {
 
         if (i == NGX_HTTP_ACADEMY_SCAN_NEAR) {
-            return ngx_http_academy_scan_far(p, end);
+            return ngx_http_academy_scan_far(s, p);
         }
 
         mask = ngx_http_academy_block_mask(
@@ -197,6 +216,40 @@ ngx_http_academy_scan_run(u_char *p, u_char *end)
 
     return p;
 }
+
+
+/* a string that nobody asks for; most are short and have no escapes */
+
+static ngx_inline u_char *
+ngx_http_academy_scan_over(ngx_http_academy_scan_t *s, u_char *p)
+{
+    u_char                          *last;
+    ngx_http_academy_mask_t          mask;
+    ngx_http_academy_scan_string_t   string;
+
+    if (s->end - p >= NGX_HTTP_ACADEMY_BLOCK) {
+        mask = ngx_http_academy_block_mask(
+                   ngx_http_academy_block_special(
+                       ngx_http_academy_block_load(p)));
+
+        if (mask) {
+            last = p + ngx_http_academy_mask_first(mask);
+
+            if (*last == '"') {
+                return last + 1;
+            }
+        }
+    }
+
+    return ngx_http_academy_scan_string(s, p, &string);
+}
+
+
+/* whether a text that is known stands here */
+
+#define ngx_http_academy_scan_here(s, p, text)                                \
+    ((s)->end - (p) >= (ssize_t) sizeof(text) - 1                             \
+     && ngx_memcmp(p, text, sizeof(text) - 1) == 0)
 
 
 /* the text of a string that was read; few are escaped */

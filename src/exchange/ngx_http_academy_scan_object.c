@@ -21,54 +21,44 @@
 #include "ngx_http_academy_scan_core.h"
 
 
-/*
- * The names met so far in one object: those in its table, a bit each, and the
- * others by a hash
- */
+/* what is known of an object so far */
 
 typedef struct {
-    ngx_uint_t                        seen;
-    ngx_uint_t                        members;
-    ngx_uint_t                        others;
-
-    /* in the table, behind the last one met */
-    const ngx_http_academy_scan_member_t
-                                     *likely;
-
-    uint64_t                          hash[NGX_HTTP_ACADEMY_JSON_MEMBERS];
+    ngx_uint_t                             seen;      /* a bit for a member */
+    ngx_uint_t                             members;
+    ngx_uint_t                             others;    /* where its own begin */
 } ngx_http_academy_scan_keys_t;
 
 
+static ngx_inline u_char *ngx_http_academy_scan_likely(
+    ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_member_t *m);
 static u_char *ngx_http_academy_scan_key(ngx_http_academy_scan_t *s,
     u_char *p, const ngx_http_academy_scan_object_t *object,
     ngx_http_academy_scan_keys_t *keys,
     const ngx_http_academy_scan_member_t **found);
-static ngx_inline const ngx_http_academy_scan_member_t *
-    ngx_http_academy_scan_find(ngx_http_academy_scan_t *s,
-    const ngx_http_academy_scan_object_t *object,
-    const ngx_http_academy_scan_member_t *likely,
+static const ngx_http_academy_scan_member_t *ngx_http_academy_scan_find(
+    ngx_http_academy_scan_t *s, const ngx_http_academy_scan_object_t *object,
     ngx_http_academy_scan_string_t *key);
 static ngx_inline ngx_uint_t ngx_http_academy_scan_is(
-    const ngx_http_academy_scan_member_t *m, ngx_str_t *name);
-
-
-#define ngx_http_academy_scan_bit(object, m)                                  \
-    ((ngx_uint_t) 1 << ((m) - (object)->members))
+    const ngx_http_academy_scan_member_t *m, u_char *name);
+static u_char *ngx_http_academy_scan_missing(ngx_http_academy_scan_t *s,
+    const ngx_http_academy_scan_object_t *object, ngx_uint_t seen);
 
 
 u_char *
 ngx_http_academy_scan_object(ngx_http_academy_scan_t *s, u_char *p,
     const ngx_http_academy_scan_object_t *object, void *data)
 {
+    u_char                                *value;
     ngx_http_academy_scan_keys_t           keys;
-    const ngx_http_academy_scan_member_t  *m;
-
-    m = NULL;
+    const ngx_http_academy_scan_member_t  *m, *likely;
 
     keys.seen = 0;
     keys.members = 0;
-    keys.others = 0;
-    keys.likely = object->members;
+    keys.others = s->others;
+
+    likely = object->members;
 
     s->depth++;
 
@@ -79,14 +69,33 @@ ngx_http_academy_scan_object(ngx_http_academy_scan_t *s, u_char *p,
     }
 
     for ( ;; ) {
-        p = ngx_http_academy_scan_key(s, p, object, &keys, &m);
 
-        if (p == NULL) {
-            return NULL;
+        /* most write members in the order of their table */
+
+        m = likely;
+        value = ngx_http_academy_scan_likely(s, p, m);
+
+        if (value && !(keys.seen & m->bit)
+            && keys.members < NGX_HTTP_ACADEMY_JSON_MEMBERS)
+        {
+            keys.seen |= m->bit;
+            keys.members++;
+
+        } else {
+            value = ngx_http_academy_scan_key(s, p, object, &keys, &m);
+
+            if (value == NULL) {
+                return NULL;
+            }
         }
 
-        p = m ? m->read(s, p, m, (u_char *) data + m->offset)
-              : ngx_http_academy_scan_skip(s, p);
+        if (m) {
+            likely = m + 1;
+            p = m->read(s, value, m, (u_char *) data + m->offset);
+
+        } else {
+            p = ngx_http_academy_scan_skip(s, value);
+        }
 
         if (p == NULL) {
             return NULL;
@@ -112,17 +121,56 @@ ngx_http_academy_scan_object(ngx_http_academy_scan_t *s, u_char *p,
 done:
 
     s->depth--;
+    s->others = keys.others;
 
-    for (m = object->members; m->read; m++) {
-
-        if (m->required
-            && !(keys.seen & ngx_http_academy_scan_bit(object, m)))
-        {
-            return ngx_http_academy_scan_refuse(s, m->field, "missing");
-        }
+    if (object->required & ~keys.seen) {
+        return ngx_http_academy_scan_missing(s, object, keys.seen);
     }
 
     return p + 1;
+}
+
+
+/*
+ * The value of a member that is written as most write it, with no blank but
+ * the one behind the colon; or NULL
+ */
+
+static ngx_inline u_char *
+ngx_http_academy_scan_likely(ngx_http_academy_scan_t *s, u_char *p,
+    const ngx_http_academy_scan_member_t *m)
+{
+    size_t  room;
+
+    room = s->end - p;
+
+    if (room < sizeof("\"\": x") + NGX_HTTP_ACADEMY_SCAN_NAME) {
+
+        /* the last ones of a short text */
+
+        if (room < sizeof("\"\": x") + m->len || m->read == NULL
+            || *p != '"' || ngx_memcmp(p + 1, m->name, m->len) != 0)
+        {
+            return NULL;
+        }
+
+    } else if (*p != '"' || !ngx_http_academy_scan_is(m, p + 1)) {
+        return NULL;
+    }
+
+    p += 1 + m->len;
+
+    if (p[0] != '"' || p[1] != ':') {
+        return NULL;
+    }
+
+    p += 2;
+
+    if (*p > ' ') {
+        return p;
+    }
+
+    return (p[0] == ' ' && p[1] > ' ') ? p + 1 : NULL;
 }
 
 
@@ -154,18 +202,17 @@ ngx_http_academy_scan_key(ngx_http_academy_scan_t *s, u_char *p,
                                             "more than 64 members");
     }
 
-    m = ngx_http_academy_scan_find(s, object, keys->likely, &key);
+    m = ngx_http_academy_scan_find(s, object, &key);
 
     *found = m;
 
     if (m) {
-        keys->likely = m + 1;
 
-        if (keys->seen & ngx_http_academy_scan_bit(object, m)) {
+        if (keys->seen & m->bit) {
             return ngx_http_academy_scan_refuse(s, m->field, "given twice");
         }
 
-        keys->seen |= ngx_http_academy_scan_bit(object, m);
+        keys->seen |= m->bit;
 
         return ngx_http_academy_scan_colon(s, p);
     }
@@ -177,26 +224,23 @@ ngx_http_academy_scan_key(ngx_http_academy_scan_t *s, u_char *p,
 
     hash = ngx_http_academy_scan_hash(&key);
 
-    for (i = 0; i < keys->others; i++) {
+    for (i = keys->others; i < s->others; i++) {
 
-        if (keys->hash[i] == hash) {
+        if (s->hash[i] == hash) {
             return ngx_http_academy_scan_refuse(s, object->field,
                                                 "a member given twice");
         }
     }
 
-    keys->hash[keys->others++] = hash;
+    s->hash[s->others++] = hash;
 
     return ngx_http_academy_scan_colon(s, p);
 }
 
 
-/* most write members in the order of their table */
-
-static ngx_inline const ngx_http_academy_scan_member_t *
+static const ngx_http_academy_scan_member_t *
 ngx_http_academy_scan_find(ngx_http_academy_scan_t *s,
     const ngx_http_academy_scan_object_t *object,
-    const ngx_http_academy_scan_member_t *likely,
     ngx_http_academy_scan_string_t *key)
 {
     u_char                                 buf[NGX_HTTP_ACADEMY_SCAN_TEXT];
@@ -213,13 +257,9 @@ ngx_http_academy_scan_find(ngx_http_academy_scan_t *s,
         name.data = buf;
     }
 
-    if (likely->read && ngx_http_academy_scan_is(likely, &name)) {
-        return likely;
-    }
-
     for (m = object->members; m->read; m++) {
 
-        if (ngx_http_academy_scan_is(m, &name)) {
+        if (m->len == name.len && ngx_http_academy_scan_is(m, name.data)) {
             return m;
         }
     }
@@ -228,32 +268,40 @@ ngx_http_academy_scan_find(ngx_http_academy_scan_t *s,
 }
 
 
+/* whether the name's bytes are the first ones here */
+
 static ngx_inline ngx_uint_t
-ngx_http_academy_scan_is(const ngx_http_academy_scan_member_t *m,
-    ngx_str_t *name)
+ngx_http_academy_scan_is(const ngx_http_academy_scan_member_t *m, u_char *name)
 {
-    size_t                    i, n;
-    ngx_http_academy_mask_t   same;
-    ngx_http_academy_block_t  b;
+    size_t                   i;
+    uint32_t                 same;
+    ngx_http_academy_mask_t  mask;
 
-    if (m->len != name->len) {
-        return 0;
+    same = 0;
+
+    for (i = 0; i < NGX_HTTP_ACADEMY_SCAN_NAME; i += NGX_HTTP_ACADEMY_BLOCK) {
+
+        mask = ngx_http_academy_block_mask(
+                   ngx_http_academy_block_same(
+                       ngx_http_academy_block_load((u_char *) m->name + i),
+                       ngx_http_academy_block_load(name + i)));
+
+        same |= (uint32_t) mask << i;
     }
 
-    for (i = 0; i < m->len; i += NGX_HTTP_ACADEMY_BLOCK) {
+    return (m->mask & ~same) == 0;
+}
 
-        b = ngx_http_academy_block_load((u_char *) m->name + i);
 
-        same = ngx_http_academy_block_mask(
-                   ngx_http_academy_block_same(b,
-                       ngx_http_academy_block_load(name->data + i)));
+static u_char *
+ngx_http_academy_scan_missing(ngx_http_academy_scan_t *s,
+    const ngx_http_academy_scan_object_t *object, ngx_uint_t seen)
+{
+    const ngx_http_academy_scan_member_t  *m;
 
-        n = ngx_min(m->len - i, NGX_HTTP_ACADEMY_BLOCK);
-
-        if (ngx_http_academy_mask_below(~same, n)) {
-            return 0;
-        }
+    for (m = object->members; !(object->required & ~seen & m->bit); m++) {
+        /* void */
     }
 
-    return 1;
+    return ngx_http_academy_scan_refuse(s, m->field, "missing");
 }

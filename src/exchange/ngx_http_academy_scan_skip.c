@@ -19,8 +19,6 @@
 
 static ngx_inline u_char *ngx_http_academy_scan_skip_name(
     ngx_http_academy_scan_t *s, u_char *p);
-static ngx_inline u_char *ngx_http_academy_scan_skip_string(
-    ngx_http_academy_scan_t *s, u_char *p);
 static u_char *ngx_http_academy_scan_number(ngx_http_academy_scan_t *s,
     u_char *p);
 static ngx_inline u_char *ngx_http_academy_scan_decimal(
@@ -53,7 +51,7 @@ ngx_http_academy_scan_skip(ngx_http_academy_scan_t *s, u_char *p)
         switch (c) {
 
         case '"':
-            p = ngx_http_academy_scan_skip_string(s, p + 1);
+            p = ngx_http_academy_scan_over(s, p + 1);
             break;
 
         case '{':
@@ -167,36 +165,9 @@ ngx_http_academy_scan_skip_name(ngx_http_academy_scan_t *s, u_char *p)
         return ngx_http_academy_scan_syntax(s);
     }
 
-    p = ngx_http_academy_scan_skip_string(s, p + 1);
+    p = ngx_http_academy_scan_over(s, p + 1);
 
     return p ? ngx_http_academy_scan_colon(s, p) : NULL;
-}
-
-
-/* a string that nobody asks for; most are short and have no escapes */
-
-static ngx_inline u_char *
-ngx_http_academy_scan_skip_string(ngx_http_academy_scan_t *s, u_char *p)
-{
-    u_char                          *last;
-    ngx_http_academy_mask_t          mask;
-    ngx_http_academy_block_t         b;
-    ngx_http_academy_scan_string_t   string;
-
-    if (s->end - p >= NGX_HTTP_ACADEMY_BLOCK) {
-        b = ngx_http_academy_block_load(p);
-        mask = ngx_http_academy_block_mask(ngx_http_academy_block_special(b));
-
-        if (mask) {
-            last = p + ngx_http_academy_mask_first(mask);
-
-            if (*last == '"') {
-                return last + 1;
-            }
-        }
-    }
-
-    return ngx_http_academy_scan_string(s, p, &string);
 }
 
 
@@ -273,13 +244,13 @@ ngx_http_academy_scan_decimal(ngx_http_academy_scan_t *s, u_char *p)
 u_char *
 ngx_http_academy_scan_literal(ngx_http_academy_scan_t *s, u_char *p)
 {
-    if (s->end - p >= 4
-        && (ngx_memcmp(p, "null", 4) == 0 || ngx_memcmp(p, "true", 4) == 0))
+    if (ngx_http_academy_scan_here(s, p, "null")
+        || ngx_http_academy_scan_here(s, p, "true"))
     {
         return p + 4;
     }
 
-    if (s->end - p >= 5 && ngx_memcmp(p, "false", 5) == 0) {
+    if (ngx_http_academy_scan_here(s, p, "false")) {
         return p + 5;
     }
 

@@ -24,10 +24,12 @@
 
 static ngx_inline u_char *ngx_http_academy_scan_string_blocks(u_char *p,
     u_char *end, ngx_uint_t *escaped);
-static u_char *ngx_http_academy_scan_unescape_blocks(u_char *p, u_char *end,
-    u_char **last);
-static ngx_inline ngx_uint_t ngx_http_academy_scan_copy(u_char *p,
-    u_char *dst);
+static ngx_inline u_char *ngx_http_academy_scan_unescape_head(
+    ngx_http_academy_scan_t *s, u_char *p, u_char **last);
+static ngx_inline u_char *ngx_http_academy_scan_unescape_tail(
+    ngx_http_academy_scan_t *s, u_char *p, u_char **last);
+static u_char *ngx_http_academy_scan_unescape_blocks(
+    ngx_http_academy_scan_t *s, u_char *p, u_char *end, u_char **last);
 static ngx_inline u_char *ngx_http_academy_scan_escape(u_char *p,
     u_char *end, u_char **dst);
 static u_char *ngx_http_academy_scan_unicode(u_char *p, u_char *end,
@@ -71,7 +73,7 @@ ngx_http_academy_scan_string(ngx_http_academy_scan_t *s, u_char *p,
     string->data = p;
     string->escaped = 0;
 
-    p = ngx_http_academy_scan_run(p, end);
+    p = ngx_http_academy_scan_run(s, p);
 
     if (p != end && *p == '"') {
         string->last = p;
@@ -116,30 +118,24 @@ ngx_http_academy_scan_string(ngx_http_academy_scan_t *s, u_char *p,
 
 
 u_char *
-ngx_http_academy_scan_far(u_char *p, u_char *end)
+ngx_http_academy_scan_far(ngx_http_academy_scan_t *s, u_char *p)
 {
+    u_char                   *end;
     ngx_http_academy_mask_t   mask;
-    ngx_http_academy_block_t  a, b;
 
-    while (end - p >= 4 * NGX_HTTP_ACADEMY_BLOCK) {
+    end = s->end;
 
-        a = ngx_http_academy_block_or(
-                ngx_http_academy_block_special(
-                    ngx_http_academy_block_load(p)),
-                ngx_http_academy_block_special(
-                    ngx_http_academy_block_load(p + NGX_HTTP_ACADEMY_BLOCK)));
-        b = ngx_http_academy_block_or(
-                ngx_http_academy_block_special(
-                    ngx_http_academy_block_load(
-                                           p + 2 * NGX_HTTP_ACADEMY_BLOCK)),
-                ngx_http_academy_block_special(
-                    ngx_http_academy_block_load(
-                                           p + 3 * NGX_HTTP_ACADEMY_BLOCK)));
+    if (p >= s->plain && p < s->plain_last) {
+        p = s->plain_last;
+    }
 
-        if (ngx_http_academy_block_any(ngx_http_academy_block_or(a, b))) {
-            break;
-        }
-
+    while (end - p >= 4 * NGX_HTTP_ACADEMY_BLOCK
+           && !ngx_http_academy_block_specials(
+                   ngx_http_academy_block_load(p),
+                   ngx_http_academy_block_load(p + NGX_HTTP_ACADEMY_BLOCK),
+                   ngx_http_academy_block_load(p + 2 * NGX_HTTP_ACADEMY_BLOCK),
+                   ngx_http_academy_block_load(p + 3 * NGX_HTTP_ACADEMY_BLOCK)))
+    {
         p += 4 * NGX_HTTP_ACADEMY_BLOCK;
     }
 
@@ -239,9 +235,16 @@ ngx_http_academy_scan_unescape(ngx_http_academy_scan_t *s, u_char *p,
 
     for ( ;; ) {
 
-        p = ngx_http_academy_scan_unescape_blocks(p, end, &dst);
+        if (p - dst < NGX_HTTP_ACADEMY_BLOCK) {
+            p = ngx_http_academy_scan_unescape_head(s, p, &dst);
+        }
 
-        /* bytes at the end, or the first ones, for want of room */
+        if (p - dst >= NGX_HTTP_ACADEMY_BLOCK) {
+            p = ngx_http_academy_scan_unescape_blocks(s, p, end, &dst);
+            p = ngx_http_academy_scan_unescape_tail(s, p, &dst);
+        }
+
+        /* a few bytes, of a short text or for want of room */
 
         while (p != end && *p != '"' && *p != '\\' && *p >= 0x20) {
             *dst++ = *p++;
@@ -272,6 +275,73 @@ ngx_http_academy_scan_unescape(ngx_http_academy_scan_t *s, u_char *p,
 
 
 /*
+ * Where there is no room yet for a block between dst and p: some blocks from a
+ * copy.  What is written goes beyond p by less than a block, which is put
+ * right.
+ */
+
+static ngx_inline u_char *
+ngx_http_academy_scan_unescape_head(ngx_http_academy_scan_t *s, u_char *p,
+    u_char **last)
+{
+    u_char  *q, copy[5 * NGX_HTTP_ACADEMY_BLOCK];
+    size_t   i;
+
+    if ((size_t) (s->end - p) < sizeof(copy)) {
+        return p;
+    }
+
+    for (i = 0; i < sizeof(copy); i += NGX_HTTP_ACADEMY_BLOCK) {
+        ngx_http_academy_block_store(copy + i,
+                                     ngx_http_academy_block_load(p + i));
+    }
+
+    q = ngx_http_academy_scan_unescape_blocks(s, copy,
+                                     copy + 4 * NGX_HTTP_ACADEMY_BLOCK, last);
+    p += q - copy;
+
+    ngx_http_academy_block_store(p, ngx_http_academy_block_load(q));
+
+    return p;
+}
+
+
+/* the last two blocks: from a copy with zeros behind, which end a string too */
+
+static ngx_inline u_char *
+ngx_http_academy_scan_unescape_tail(ngx_http_academy_scan_t *s, u_char *p,
+    u_char **last)
+{
+    u_char                    *q, copy[4 * NGX_HTTP_ACADEMY_BLOCK];
+    size_t                     n;
+    ngx_http_academy_block_t   zero;
+
+    n = s->end - p;
+
+    if (n == 0 || n > 2 * NGX_HTTP_ACADEMY_BLOCK || *p == '"'
+        || s->end - s->start < 2 * NGX_HTTP_ACADEMY_BLOCK)
+    {
+        return p;
+    }
+
+    zero = ngx_http_academy_block_fill(0);
+
+    ngx_http_academy_block_store(copy,
+        ngx_http_academy_block_load(s->end - 2 * NGX_HTTP_ACADEMY_BLOCK));
+    ngx_http_academy_block_store(copy + NGX_HTTP_ACADEMY_BLOCK,
+        ngx_http_academy_block_load(s->end - NGX_HTTP_ACADEMY_BLOCK));
+    ngx_http_academy_block_store(copy + 2 * NGX_HTTP_ACADEMY_BLOCK, zero);
+    ngx_http_academy_block_store(copy + 3 * NGX_HTTP_ACADEMY_BLOCK, zero);
+
+    q = copy + 2 * NGX_HTTP_ACADEMY_BLOCK - n;
+
+    return p + (ngx_http_academy_scan_unescape_blocks(s, q,
+                                              copy + sizeof(copy), last)
+                - q);
+}
+
+
+/*
  * Block by block up to what _unescape() itself has to look at.  A block has to
  * lie between dst and p, so that one that is written does not touch what is
  * still to be read.  What is behind an escape is copied once more, to where it
@@ -280,18 +350,15 @@ ngx_http_academy_scan_unescape(ngx_http_academy_scan_t *s, u_char *p,
  */
 
 static u_char *
-ngx_http_academy_scan_unescape_blocks(u_char *p, u_char *end, u_char **last)
+ngx_http_academy_scan_unescape_blocks(ngx_http_academy_scan_t *s, u_char *p,
+    u_char *end, u_char **last)
 {
-    u_char                    c, *dst, *next;
+    u_char                    c, *dst, *next, *plain;
     size_t                    i, n;
     ngx_http_academy_mask_t   starts, stops;
     ngx_http_academy_block_t  b, slashes, stop;
 
     dst = *last;
-
-    if (p - dst < NGX_HTTP_ACADEMY_BLOCK) {
-        return p;
-    }
 
     while (end - p > 2 * NGX_HTTP_ACADEMY_BLOCK) {
 
@@ -307,14 +374,22 @@ ngx_http_academy_scan_unescape_blocks(u_char *p, u_char *end, u_char **last)
         if (!ngx_http_academy_block_any(ngx_http_academy_block_or(slashes,
                                                                   stop)))
         {
+            plain = dst;
+
             p += n;
             dst += n;
 
             while (end - p > 5 * NGX_HTTP_ACADEMY_BLOCK
-                   && ngx_http_academy_scan_copy(p, dst))
+                   && ngx_http_academy_block_copy(dst, p,
+                                             ngx_http_academy_block_specials))
             {
                 p += 4 * NGX_HTTP_ACADEMY_BLOCK;
                 dst += 4 * NGX_HTTP_ACADEMY_BLOCK;
+            }
+
+            if (dst - plain > s->plain_last - s->plain) {
+                s->plain = plain;
+                s->plain_last = dst;
             }
 
             continue;
@@ -395,37 +470,6 @@ ngx_http_academy_scan_unescape_blocks(u_char *p, u_char *end, u_char **last)
     *last = dst;
 
     return p;
-}
-
-
-/* four blocks, if there is nothing in them to look at; dst is before p */
-
-static ngx_inline ngx_uint_t
-ngx_http_academy_scan_copy(u_char *p, u_char *dst)
-{
-    ngx_http_academy_block_t  a, b, c, d, special;
-
-    a = ngx_http_academy_block_load(p);
-    b = ngx_http_academy_block_load(p + NGX_HTTP_ACADEMY_BLOCK);
-    c = ngx_http_academy_block_load(p + 2 * NGX_HTTP_ACADEMY_BLOCK);
-    d = ngx_http_academy_block_load(p + 3 * NGX_HTTP_ACADEMY_BLOCK);
-
-    special = ngx_http_academy_block_or(
-                  ngx_http_academy_block_or(ngx_http_academy_block_special(a),
-                                            ngx_http_academy_block_special(b)),
-                  ngx_http_academy_block_or(ngx_http_academy_block_special(c),
-                                           ngx_http_academy_block_special(d)));
-
-    if (ngx_http_academy_block_any(special)) {
-        return 0;
-    }
-
-    ngx_http_academy_block_store(dst, a);
-    ngx_http_academy_block_store(dst + NGX_HTTP_ACADEMY_BLOCK, b);
-    ngx_http_academy_block_store(dst + 2 * NGX_HTTP_ACADEMY_BLOCK, c);
-    ngx_http_academy_block_store(dst + 3 * NGX_HTTP_ACADEMY_BLOCK, d);
-
-    return 1;
 }
 
 

@@ -129,9 +129,10 @@ ngx_http_academy_block_4(u_char *p)
 static ngx_inline ngx_uint_t
 ngx_http_academy_utf8(u_char *p, u_char *end)
 {
-    u_char    *last;
+    u_char    *start, *last;
     uint64_t   state;
 
+    start = p;
     state = NGX_HTTP_ACADEMY_UTF8_DONE;
 
     while (end - p >= NGX_HTTP_ACADEMY_BLOCK) {
@@ -159,6 +160,16 @@ ngx_http_academy_utf8(u_char *p, u_char *end)
         while (p < last) {
             state = ngx_http_academy_utf8_words[*p++] >> state & 63;
         }
+    }
+
+    /* less than a block: with what is before it there is a whole one */
+
+    if (state == NGX_HTTP_ACADEMY_UTF8_DONE
+        && end - start >= NGX_HTTP_ACADEMY_BLOCK
+        && !ngx_http_academy_block_any(
+                ngx_http_academy_block_load(end - NGX_HTTP_ACADEMY_BLOCK)))
+    {
+        return 1;
     }
 
     while (p < end) {

@@ -603,7 +603,7 @@ check_same(const u_char *data, size_t len, const u_char *work, ngx_int_t rc,
             || also.json.len != env->json.len
             || memcmp(also.json.data, env->json.data, env->json.len) != 0
             || memcmp(also.tag, env->tag, 16) != 0
-            || memcmp(also.label, env->label, 16) != 0
+            || (env->labeled && memcmp(also.label, env->label, 16) != 0)
             || also.labeled != env->labeled
             || also.request != env->request
             || !ngx_http_academy_id_eq(&also.src.id, &env->src.id)

@@ -233,6 +233,9 @@ static const case_t  bodies[] = {
     { TEXT("{\"\\u006dessage\":\"{}\"}"), "header", "missing" },
     { TEXT("{\"Message\":\"{}\"}"), "message", "missing" },
     { TEXT("{\"message\\u0000\":\"{}\"}"), "message", "missing" },
+    { TEXT("{\"message;:\":1}"), "message", "missing" },
+    { TEXT("{\"message;:\":\"a text that is not a short one\"}"),
+      "message", "missing" },
     { TEXT("{\"x\":[{\"y\":1.5}],\"message\":\"{}\"}"), "header", "missing" }
 };
 
@@ -244,6 +247,10 @@ static const case_t  messages[] = {
     { TEXT("{\"h\\u0065ader\":{" SRC "," DEST "," TAG "," KIND "}," BODY "}"),
       NULL, NULL },
     { TEXT("{\"\":1," HEADER ",\"\\u0000\":[2]," BODY "}"), NULL, NULL },
+    { TEXT("{" HEADER "," BODY ",\"\":\"a text that is not a short one\"}"),
+      NULL, NULL },
+    { TEXT("{\"header\":{\"x\":1," SRC "," DEST "," TAG "," KIND "},"
+           "\"x\":1," BODY "}"), NULL, NULL },
     { TEXT(BODIED("[1,{\"a\":1,\"a\":2}]")), NULL, NULL },
     { TEXT(BODIED("\"\\u0000\"")), NULL, NULL },
     { TEXT(BODIED("1e999999")), NULL, NULL },
@@ -333,6 +340,8 @@ static const case_t  messages[] = {
       "header.src", "an unknown member" },
     { TEXT(SOURCED("{\"uid\":\"" U1 "\",\"uid\":\"" U1 "\"}")),
       "header.src.uid", "given twice" },
+    { TEXT(SOURCED("{\"name\":null,\"uid\":\"" U1 "\",\"name\":null}")),
+      "header.src.name", "given twice" },
     { TEXT(SOURCED("{\"uid\":\"" U1 "\",\"role\":\"user\","
                    "\"rol\\u0065\":\"agent\"}")),
       "header.src.role", "given twice" },
@@ -398,6 +407,7 @@ static void test_uuid(const char *what, const case_t *c);
 static void test_fields(void);
 static void test_limits(void);
 static void test_members(void);
+static void test_beginnings(void);
 static void test_offsets(void);
 static void test_escapes(void);
 static void test_utf8(void);
@@ -428,6 +438,7 @@ main(void)
         test_fields();
         test_limits();
         test_members();
+        test_beginnings();
         test_offsets();
         test_escapes();
         test_utf8();
@@ -749,6 +760,32 @@ test_members(void)
            "more members than a message may have");
 
         free(p);
+    }
+}
+
+
+/* the first escapes at each distance from the beginning of the message */
+
+static void
+test_beginnings(void)
+{
+    char                            text[500];
+    u_char                         *body;
+    size_t                          n, len, size;
+    ngx_http_academy_envelope_t     env;
+    ngx_http_academy_scan_error_t   err;
+
+    for (n = 0; n < 100; n++) {
+        len = sprintf(text, "%*s{" HEADER ",\"body\":\"%.*s\"}", (int) n, "",
+                      (int) n / 2,
+                      "01234567890123456789012345678901234567890123456789");
+        body = wrap(text, len, &size);
+
+        ok(scanner->put(body, size, len, &env, &err) == NGX_OK
+           && env.json.len == len && memcmp(env.json.data, text, len) == 0,
+           text);
+
+        free(body);
     }
 }
 
