@@ -237,6 +237,14 @@ ngx_http_academy_tell(ngx_http_request_t *r,
 
     alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
 
+    /* what is refused to who looks is no refusal of the exchange's */
+
+    if (alcf->status && counter >= NGX_HTTP_ACADEMY_N_REFUSED_MESSAGES
+        && counter < NGX_HTTP_ACADEMY_N_ROUTES)
+    {
+        counter = NGX_HTTP_ACADEMY_N_STATUS_REFUSED;
+    }
+
     ngx_http_academy_count(alcf->exchange, counter);
 }
 

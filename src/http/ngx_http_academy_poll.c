@@ -20,7 +20,15 @@
  */
 
 
+/* bytes of an answer for which there is memory that all share */
+
+#define NGX_HTTP_ACADEMY_POLL_SHARED  16384
+
+
 static void ngx_http_academy_poll_timeout(ngx_event_t *ev);
+static ngx_buf_t *ngx_http_academy_poll_answer(ngx_http_request_t *r,
+    ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery);
 static void ngx_http_academy_poll_sent(ngx_http_request_t *r,
     ngx_http_academy_ctx_t *ctx);
 static void ngx_http_academy_poll_cleanup(void *data);
@@ -151,20 +159,13 @@ ngx_int_t
 ngx_http_academy_answer_message(ngx_http_request_t *r,
     ngx_http_academy_call_t *call)
 {
-    size_t                        size;
-    u_char                       *p;
     ngx_int_t                     rc;
     ngx_buf_t                    *b;
-    ngx_str_t                     piece;
     ngx_http_cleanup_t           *cln;
     ngx_http_academy_ctx_t       *ctx;
     ngx_http_academy_wire_t      *wire;
-    ngx_http_academy_store_t     *store;
     ngx_http_academy_loc_conf_t  *alcf;
-    ngx_http_academy_delivery_t  *delivery, count;
-
-    static u_char  start[] = "{\"message\": \"";
-    static u_char  end[] = "\"}";
+    ngx_http_academy_delivery_t  *delivery;
 
     if (call->result != NGX_HTTP_ACADEMY_OK) {
         return ngx_http_academy_answer_result(r, call->result);
@@ -172,7 +173,6 @@ ngx_http_academy_answer_message(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_academy_module);
     alcf = ngx_http_get_module_loc_conf(r, ngx_http_academy_module);
-    store = call->exchange->store;
 
     delivery = &ctx->delivery;
     *delivery = call->out.delivery;
@@ -208,27 +208,10 @@ ngx_http_academy_answer_message(ngx_http_request_t *r,
     ctx->handler = r->connection->read->handler;
     ctx->leased = 1;
 
-    size = sizeof(start) - 1 + delivery->size + sizeof(end) - 1;
-
-    for (count = *delivery;
-         store->piece(call->exchange, &count, &piece) == NGX_OK;
-         /* void */)
-    {
-        size += ngx_http_academy_escape_count(piece.data, piece.len);
-    }
-
-    b = ngx_create_temp_buf(r->pool, size);
+    b = ngx_http_academy_poll_answer(r, call->exchange, delivery);
     if (b == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-
-    p = ngx_cpymem(b->last, start, sizeof(start) - 1);
-
-    while (store->piece(call->exchange, delivery, &piece) == NGX_OK) {
-        p = ngx_http_academy_escape(p, piece.data, piece.len);
-    }
-
-    b->last = ngx_cpymem(p, end, sizeof(end) - 1);
 
     ctx->answer = b;
 
@@ -245,6 +228,76 @@ ngx_http_academy_answer_message(ngx_http_request_t *r,
     }
 
     return rc;
+}
+
+
+/*
+ * Escaping may double a message.  It is measured before, or a small one made
+ * in memory that all share, and copied to as much as it takes.
+ */
+
+static ngx_buf_t *
+ngx_http_academy_poll_answer(ngx_http_request_t *r,
+    ngx_http_academy_exchange_t *exchange,
+    ngx_http_academy_delivery_t *delivery)
+{
+    size_t                        size;
+    u_char                       *p, *last;
+    ngx_buf_t                    *b;
+    ngx_str_t                     piece;
+    ngx_uint_t                    small;
+    ngx_http_academy_store_t     *store;
+    ngx_http_academy_delivery_t   count;
+
+    static u_char                 shared[NGX_HTTP_ACADEMY_POLL_SHARED];
+    static u_char                 start[] = "{\"message\": \"";
+    static u_char                 end[] = "\"}";
+
+    store = exchange->store;
+    size = sizeof(start) - 1 + delivery->size + sizeof(end) - 1;
+    small = (size + delivery->size <= sizeof(shared));
+
+    if (small) {
+        b = NULL;
+        p = shared;
+
+    } else {
+
+        for (count = *delivery;
+             store->piece(exchange, &count, &piece) == NGX_OK;
+             /* void */)
+        {
+            size += ngx_http_academy_escape_count(piece.data, piece.len);
+        }
+
+        b = ngx_create_temp_buf(r->pool, size);
+        if (b == NULL) {
+            return NULL;
+        }
+
+        p = b->last;
+    }
+
+    last = ngx_cpymem(p, start, sizeof(start) - 1);
+
+    while (store->piece(exchange, delivery, &piece) == NGX_OK) {
+        last = ngx_http_academy_escape(last, piece.data, piece.len);
+    }
+
+    last = ngx_cpymem(last, end, sizeof(end) - 1);
+
+    if (small) {
+        b = ngx_create_temp_buf(r->pool, last - p);
+        if (b == NULL) {
+            return NULL;
+        }
+
+        ngx_memcpy(b->last, p, last - p);
+    }
+
+    b->last += last - p;
+
+    return b;
 }
 
 

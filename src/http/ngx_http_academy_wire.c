@@ -39,6 +39,10 @@
 
 #define NGX_HTTP_ACADEMY_WIRE_KEEP   16
 
+/* of what a mailbox may hold, the part that need not be settled at once */
+
+#define NGX_HTTP_ACADEMY_WIRE_SHARE  16
+
 /* bytes that a record of TLS is longer than its text; at most, RFC 5246 */
 
 #define NGX_HTTP_ACADEMY_WIRE_RECORD  2048
@@ -206,6 +210,7 @@ ngx_http_academy_wire_add(ngx_http_academy_wire_t *wire,
 
     n = wire->n++;
 
+    wire->bytes += delivery->size;
     wire->deliveries[n] = *delivery;
     wire->exchanges[n] = exchange;
 
@@ -450,6 +455,28 @@ ngx_http_academy_wire_check(ngx_http_academy_wire_t *wire)
 }
 
 
+/*
+ * A stream is woken by each message.  What it was sent before is to be worth a
+ * system call and a lock, unless its mailbox is to hold so little that a few
+ * messages more would be missed.
+ */
+
+void
+ngx_http_academy_wire_glance(ngx_http_academy_wire_t *wire,
+    ngx_http_academy_limits_t *limits)
+{
+    if (wire->n < NGX_HTTP_ACADEMY_WIRE_SOME
+        && wire->bytes < NGX_HTTP_ACADEMY_WIRE_BYTES
+        && wire->n < limits->messages / NGX_HTTP_ACADEMY_WIRE_SHARE
+        && wire->bytes < limits->bytes / NGX_HTTP_ACADEMY_WIRE_SHARE)
+    {
+        return;
+    }
+
+    ngx_http_academy_wire_check(wire);
+}
+
+
 /* the first n: they are settled, or go back */
 
 static void
@@ -460,6 +487,10 @@ ngx_http_academy_wire_take(ngx_http_academy_wire_t *wire, ngx_uint_t n,
     ngx_queue_t                   *q;
     ngx_http_academy_exchange_t   *exchange;
     ngx_http_academy_wire_wait_t  *wait;
+
+    for (i = 0; i < n; i++) {
+        wire->bytes -= wire->deliveries[i].size;
+    }
 
     for (i = 0; i < n; i += run) {
         exchange = wire->exchanges[i];
@@ -630,7 +661,11 @@ ngx_http_academy_wire_request_cleanup(void *data)
 }
 
 
-/* a kept alive connection: a request, the client's end, or that of the wait */
+/*
+ * A kept alive connection: a request, the client's end, or that of the wait.
+ * Each time all is looked at: a request may end the connection, and then nobody
+ * is asked before the socket is gone.
+ */
 
 static void
 ngx_http_academy_wire_read_handler(ngx_event_t *rev)

@@ -27,6 +27,11 @@
 
 #define NGX_HTTP_ACADEMY_WIRE_MAX  1024
 
+/* messages of a stream, and bytes, that one look is to be worth */
+
+#define NGX_HTTP_ACADEMY_WIRE_SOME   3
+#define NGX_HTTP_ACADEMY_WIRE_BYTES  4096
+
 
 typedef struct {
     ngx_queue_t                    queue;      /* of wires that carry some */
@@ -39,6 +44,7 @@ typedef struct {
 
     ngx_uint_t                     n;
     ngx_uint_t                     size;
+    size_t                         bytes;      /* of their JSON */
     ngx_http_academy_delivery_t   *deliveries;
     ngx_http_academy_exchange_t  **exchanges;
     uint64_t                      *ends;       /* position behind each */
@@ -88,7 +94,11 @@ void ngx_http_academy_wire_add(ngx_http_academy_wire_t *wire,
 /* settles what is acknowledged: a system call if there is anything to settle */
 void ngx_http_academy_wire_check(ngx_http_academy_wire_t *wire);
 
-/* the same, and gives back the rest */
+/* the same if there is enough to settle; the rest is the timer's */
+void ngx_http_academy_wire_glance(ngx_http_academy_wire_t *wire,
+    ngx_http_academy_limits_t *limits);
+
+/* settles what is acknowledged, and gives back the rest */
 void ngx_http_academy_wire_end(ngx_http_academy_wire_t *wire);
 
 void ngx_http_academy_wire_wait(ngx_http_academy_wire_t *wire,

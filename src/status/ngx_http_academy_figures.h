@@ -38,7 +38,8 @@
  * to its receiver's connection.  When the receiver acknowledges it is known
  * only at the next look at that connection, up to a second later, and would
  * tell more of those looks than of the exchange.  A message that is written
- * twice counts twice.
+ * twice counts twice.  Where a store does not know when it was accepted it does
+ * not count.
  *
  * Histograms have a bucket for each power of two: the bucket of a value is one
  * instruction away.  Times are in milliseconds, nginx's own clock, but those of
@@ -100,6 +101,7 @@ typedef enum {
     NGX_HTTP_ACADEMY_N_REDIS_CONNECTS,
 
     NGX_HTTP_ACADEMY_N_STATUS,
+    NGX_HTTP_ACADEMY_N_STATUS_REFUSED,
 
     NGX_HTTP_ACADEMY_COUNTERS
 } ngx_http_academy_counter_e;
@@ -158,6 +160,7 @@ typedef struct {
 
 typedef struct {
     time_t                             time;
+    ngx_msec_t                         taken;     /* by ngx_current_msec */
     uint64_t                           accepted;
     uint64_t                           delivered;
     uint64_t                           redelivered;

@@ -578,6 +578,8 @@ ngx_http_academy_status_refuse(ngx_http_request_t *r, ngx_uint_t code,
     s.data = (u_char *) text;
     s.len = ngx_strlen(text);
 
+    ngx_http_academy_tell(r, NGX_HTTP_ACADEMY_N_STATUS_REFUSED);
+
     return ngx_http_academy_answer_text(r, code, &s);
 }
 

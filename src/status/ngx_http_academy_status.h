@@ -169,10 +169,21 @@ void ngx_http_academy_status_metrics(ngx_http_academy_status_t *status,
     ngx_http_academy_text_t *text);
 
 
-/* ngx_http_academy_status_mailbox.c */
+/* ngx_http_academy_status_table.c */
 
 ngx_int_t ngx_http_academy_status_mailboxes(ngx_http_academy_status_t *status);
+void ngx_http_academy_status_print_row(ngx_http_academy_status_t *status,
+    ngx_http_academy_text_t *text, ngx_http_academy_listed_t *row);
+
+
+/* ngx_http_academy_status_mailbox.c */
+
 ngx_int_t ngx_http_academy_status_mailbox(ngx_http_academy_status_t *status);
+
+
+/* ngx_http_academy_status_site.c */
+
+ngx_uint_t ngx_http_academy_status_own_site(ngx_http_request_t *r);
 
 
 /* ngx_http_academy_status_events.c */

@@ -26,7 +26,7 @@ static void ngx_http_academy_json_histogram(ngx_http_academy_text_t *text,
     char *name, ngx_http_academy_histogram_t *h,
     ngx_http_academy_unit_e unit);
 static void ngx_http_academy_json_quantiles(ngx_http_academy_text_t *text,
-    uint64_t *buckets, ngx_http_academy_unit_e unit);
+    uint64_t *buckets, ngx_http_academy_unit_e unit, ngx_uint_t named);
 static void ngx_http_academy_json_workers(ngx_http_academy_status_t *status,
     ngx_http_academy_text_t *text);
 static void ngx_http_academy_json_limits(ngx_http_academy_status_t *status,
@@ -269,7 +269,7 @@ ngx_http_academy_json_histogram(ngx_http_academy_text_t *text, char *name,
 
     ngx_http_academy_print(text, ",\"%s\":{\"count\":%uL,\"sum\":", name, n);
     ngx_http_academy_print_unit(text, h->sum, unit);
-    ngx_http_academy_json_quantiles(text, h->buckets, unit);
+    ngx_http_academy_json_quantiles(text, h->buckets, unit, 1);
     ngx_http_academy_print(text, ",\"buckets\":[");
 
     n = 0;
@@ -299,9 +299,11 @@ ngx_http_academy_json_histogram(ngx_http_academy_text_t *text, char *name,
 }
 
 
+/* with their names, as members of an object; or as items of an array */
+
 static void
 ngx_http_academy_json_quantiles(ngx_http_academy_text_t *text,
-    uint64_t *buckets, ngx_http_academy_unit_e unit)
+    uint64_t *buckets, ngx_http_academy_unit_e unit, ngx_uint_t named)
 {
     double      value;
     ngx_uint_t  i;
@@ -310,26 +312,26 @@ ngx_http_academy_json_quantiles(ngx_http_academy_text_t *text,
         char   *name;
         double  part;
     } quantiles[] = {
-        { "p50", 0.5 }, { "p90", 0.9 }, { "p99", 0.99 }
+        { "\"p50\":", 0.5 }, { "\"p90\":", 0.9 }, { "\"p99\":", 0.99 }
     };
 
     for (i = 0; i < 3; i++) {
         value = ngx_http_academy_figures_quantile(buckets, quantiles[i].part);
 
+        ngx_http_academy_print(text, ",%s", named ? quantiles[i].name : "");
+
         if (value < 0) {
-            ngx_http_academy_print(text, ",\"%s\":null", quantiles[i].name);
+            ngx_http_academy_print(text, "null");
 
         } else if (unit == NGX_HTTP_ACADEMY_BYTES) {
-            ngx_http_academy_print(text, ",\"%s\":%.0f", quantiles[i].name,
+            ngx_http_academy_print(text, "%.0f",
                                    value * (1 << NGX_HTTP_ACADEMY_SIZE_SHIFT));
 
         } else if (unit == NGX_HTTP_ACADEMY_MICROSECONDS) {
-            ngx_http_academy_print(text, ",\"%s\":%.7f", quantiles[i].name,
-                                   value / 1000000);
+            ngx_http_academy_print(text, "%.7f", value / 1000000);
 
         } else {
-            ngx_http_academy_print(text, ",\"%s\":%.5f", quantiles[i].name,
-                                   value / 1000);
+            ngx_http_academy_print(text, "%.5f", value / 1000);
         }
     }
 }
@@ -448,12 +450,14 @@ ngx_int_t
 ngx_http_academy_status_history(ngx_http_academy_status_t *status)
 {
     uint64_t                        buckets[NGX_HTTP_ACADEMY_BUCKETS];
-    ngx_uint_t                      i, n, first, b;
+    ngx_uint_t                      i, n, first, b, again;
     ngx_http_academy_text_t         text;
     ngx_http_academy_sample_t      *one, *two;
     ngx_http_academy_figures_sh_t  *sh;
 
     sh = status->exchange->figures->sh;
+    again = !(status->exchange->store->uncounted
+              & ((uint64_t) 1 << NGX_HTTP_ACADEMY_N_REDELIVERED));
     n = sh->nsamples;
     first = (n < NGX_HTTP_ACADEMY_SAMPLES) ? 0
                                            : n - NGX_HTTP_ACADEMY_SAMPLES + 1;
@@ -474,13 +478,17 @@ ngx_http_academy_status_history(ngx_http_academy_status_t *status)
             buckets[b] = two->latency[b] - one->latency[b];
         }
 
-        ngx_http_academy_print(&text, "%s[%T,%T,%uL,%uL,%uL,%uL,",
+        ngx_http_academy_print(&text, "%s[%T,%T,%uL,%uL,",
                                i == first + 1 ? "" : ",",
-                               two->time, two->time - one->time,
+                               two->time,
+                               (time_t) (two->taken - one->taken + 500) / 1000,
                                two->accepted - one->accepted,
-                               two->delivered - one->delivered,
-                               two->redelivered - one->redelivered,
-                               two->refused - one->refused);
+                               two->delivered - one->delivered);
+        ngx_http_academy_print_number(&text,
+                                      again ? two->redelivered
+                                              - one->redelivered
+                                            : NGX_HTTP_ACADEMY_UNKNOWN);
+        ngx_http_academy_print(&text, ",%uL,", two->refused - one->refused);
         ngx_http_academy_print_number(&text, two->queued);
         ngx_http_academy_print(&text, ",");
         ngx_http_academy_print_number(&text, two->bytes);
@@ -489,19 +497,8 @@ ngx_http_academy_status_history(ngx_http_academy_status_t *status)
         ngx_http_academy_print(&text, ",");
         ngx_http_academy_print_number(&text, two->free);
 
-        for (b = 0; b < 3; b++) {
-            double  value, parts[] = { 0.5, 0.9, 0.99 };
-
-            value = ngx_http_academy_figures_quantile(buckets, parts[b]);
-
-            if (value < 0) {
-                ngx_http_academy_print(&text, ",null");
-
-            } else {
-                ngx_http_academy_print(&text, ",%.5f", value / 1000);
-            }
-        }
-
+        ngx_http_academy_json_quantiles(&text, buckets,
+                                        NGX_HTTP_ACADEMY_MILLISECONDS, 0);
         ngx_http_academy_print(&text, "]");
     }
 

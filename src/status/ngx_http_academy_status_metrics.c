@@ -137,7 +137,9 @@ ngx_http_academy_status_counter_t  ngx_http_academy_status_counters[] = {
       "Connections to Redis that were made." },
 
     { "status", "requests", "academy_status_requests", NULL,
-      "Requests for this picture, in any form." }
+      "Requests for this picture, in any form." },
+    { "status", "refused", "academy_status_refusals", NULL,
+      "Requests for this picture that were refused." }
 };
 
 

@@ -13,11 +13,16 @@
 /*
  * The last hour.  Whichever worker is first in ten seconds takes a sample; one
  * that dies meanwhile is missed, and the next sample says how long its time
- * was.
+ * was.  A store may be late to tell what there is, so that two workers come at
+ * once: the second one's is dropped.
  */
 
 
 #define NGX_HTTP_ACADEMY_SAMPLE_TICK  1000
+
+/* nearer to the last one there is no other; milliseconds */
+
+#define NGX_HTTP_ACADEMY_SAMPLE_NEAR  (NGX_HTTP_ACADEMY_SAMPLE_TIME * 500)
 
 
 typedef struct {
@@ -33,8 +38,10 @@ static ngx_uint_t ngx_http_academy_sample_due(
 static void ngx_http_academy_sample_begin(
     ngx_http_academy_exchange_t *exchange);
 static void ngx_http_academy_sample_done(ngx_http_academy_call_t *call);
-static void ngx_http_academy_sample_fill(ngx_http_academy_sample_t *sample,
+static void ngx_http_academy_sample_see(ngx_http_academy_sample_t *sample,
     ngx_http_academy_figures_t *figures, ngx_http_academy_survey_t *survey);
+static void ngx_http_academy_sample_sum(ngx_http_academy_sample_t *sample,
+    ngx_http_academy_figures_t *figures);
 
 
 static ngx_event_t  ngx_http_academy_sample_event;
@@ -151,7 +158,7 @@ ngx_http_academy_sample_begin(ngx_http_academy_exchange_t *exchange)
 static void
 ngx_http_academy_sample_done(ngx_http_academy_call_t *call)
 {
-    ngx_http_academy_sample_t       sample;
+    ngx_http_academy_sample_t       sample, *last;
     ngx_http_academy_figures_t     *figures;
     ngx_http_academy_sampler_t     *sampler;
     ngx_http_academy_figures_sh_t  *sh;
@@ -162,15 +169,28 @@ ngx_http_academy_sample_done(ngx_http_academy_call_t *call)
 
     /* what the store could not tell is unknown */
 
-    ngx_http_academy_sample_fill(&sample, figures, &sampler->survey);
+    ngx_http_academy_sample_see(&sample, figures, &sampler->survey);
 
     ngx_shmtx_lock(&figures->shpool->mutex);
 
-    sh->samples[sh->nsamples % NGX_HTTP_ACADEMY_SAMPLES] = sample;
+    last = sh->nsamples ? &sh->samples[(sh->nsamples - 1)
+                                       % NGX_HTTP_ACADEMY_SAMPLES]
+                        : NULL;
 
-    ngx_memory_barrier();
+    if (last == NULL
+        || (ngx_msec_int_t) (sample.taken - last->taken)
+           >= NGX_HTTP_ACADEMY_SAMPLE_NEAR)
+    {
+        /* within the lock, so that no sum is less than the one before it */
 
-    sh->nsamples++;
+        ngx_http_academy_sample_sum(&sample, figures);
+
+        sh->samples[sh->nsamples % NGX_HTTP_ACADEMY_SAMPLES] = sample;
+
+        ngx_memory_barrier();
+
+        sh->nsamples++;
+    }
 
     ngx_shmtx_unlock(&figures->shpool->mutex);
 
@@ -179,32 +199,15 @@ ngx_http_academy_sample_done(ngx_http_academy_call_t *call)
 
 
 static void
-ngx_http_academy_sample_fill(ngx_http_academy_sample_t *sample,
+ngx_http_academy_sample_see(ngx_http_academy_sample_t *sample,
     ngx_http_academy_figures_t *figures, ngx_http_academy_survey_t *survey)
 {
     ngx_uint_t                 i;
-    ngx_http_academy_sums_t    sums;
     ngx_http_academy_tally_t  *tally;
 
-    ngx_http_academy_figures_sum(figures, &sums);
-
     sample->time = ngx_time();
-    sample->accepted = sums.counters[NGX_HTTP_ACADEMY_N_ACCEPTED];
-    sample->delivered = sums.counters[NGX_HTTP_ACADEMY_N_DELIVERED];
-    sample->redelivered = sums.counters[NGX_HTTP_ACADEMY_N_REDELIVERED];
-    sample->refused = 0;
+    sample->taken = ngx_current_msec;
     sample->waiting = 0;
-
-    for (i = NGX_HTTP_ACADEMY_N_REFUSED_MESSAGES;
-         i < NGX_HTTP_ACADEMY_N_ROUTES;
-         i++)
-    {
-        sample->refused += sums.counters[i];
-    }
-
-    ngx_memcpy(sample->latency,
-               sums.histograms[NGX_HTTP_ACADEMY_H_LATENCY].buckets,
-               sizeof(sample->latency));
 
     for (i = 0; /* void */ ; i++) {
         tally = ngx_http_academy_figures_worker(figures, &i);
@@ -222,4 +225,31 @@ ngx_http_academy_sample_fill(ngx_http_academy_sample_t *sample,
                         ? NGX_HTTP_ACADEMY_UNKNOWN
                         : survey->active[0] + survey->active[1];
     sample->free = survey->free;
+}
+
+
+static void
+ngx_http_academy_sample_sum(ngx_http_academy_sample_t *sample,
+    ngx_http_academy_figures_t *figures)
+{
+    ngx_uint_t               i;
+    ngx_http_academy_sums_t  sums;
+
+    ngx_http_academy_figures_sum(figures, &sums);
+
+    sample->accepted = sums.counters[NGX_HTTP_ACADEMY_N_ACCEPTED];
+    sample->delivered = sums.counters[NGX_HTTP_ACADEMY_N_DELIVERED];
+    sample->redelivered = sums.counters[NGX_HTTP_ACADEMY_N_REDELIVERED];
+    sample->refused = 0;
+
+    for (i = NGX_HTTP_ACADEMY_N_REFUSED_MESSAGES;
+         i < NGX_HTTP_ACADEMY_N_ROUTES;
+         i++)
+    {
+        sample->refused += sums.counters[i];
+    }
+
+    ngx_memcpy(sample->latency,
+               sums.histograms[NGX_HTTP_ACADEMY_H_LATENCY].buckets,
+               sizeof(sample->latency));
 }

@@ -159,9 +159,16 @@ class Exchange:
         answer = self.run(
             "put", client, groups,
             f"{int(verify)}{'r' if response else 'q'}{src}{dest}{tag or new()}",
-            header, json, dedupe, self.msgexp, self.grave, limits)
+            header, json, dedupe, self.msgexp, self.grave, limits,
+            *self.times())
         self.repeated = answer == [OK, 1]
         return OK if isinstance(answer, list) else answer
+
+    def times(self):
+        """Between which a sign of life is one of a moment ago, and when a
+        request expires."""
+        now = self.db.time()[0]
+        return now - 1, now + 1, now + self.msgexp if self.msgexp else "+inf"
 
     def take(self, uid, n=1, asked=False, client="alice", groups="",
              channel=""):

@@ -45,8 +45,10 @@ def test_what_is_missing_is_set(nginx, figures, before):
             flags = client.config_get(SETTING)[SETTING]
         figures(f"{before!r} became {flags!r}; woken after "
                 f"{1000 * took:.1f} ms")
-        assert set("Klg$x") <= set(flags.replace("A", "g$lshzxetd"))
-        assert set(before) <= set(flags)
+        # Who asks for the setting is somebody else, and that may be seen.
+        flags = flags.replace("A", "g$lshzxetd")
+        assert set("Kl") <= set(flags)
+        assert set(before.replace("A", "g$lshzxetd")) <= set(flags)
         assert took < 0.5
         at.stop()
 

@@ -896,16 +896,23 @@ def test_leave_of_the_living(x, pair):
 
 
 def test_tick(x, db):
-    assert x.tick(node="one") == [OK, 1, [], []]
-    assert x.tick(node="two") == [OK, 0, [], []]
-    assert x.tick(node="one") == [OK, 1, [], []]
-    assert x.tick(node="three", ttl=30) == [OK, 0, [], []]
+    def tick(**more):
+        before = time.time()
+        *answer, clock = x.tick(**more)
+        assert before - 0.001 < clock / 1000 < time.time()
+        return answer
+
+    assert tick(node="one") == [OK, 1, [], []]
+    assert tick(node="two") == [OK, 0, [], []]
+    assert tick(node="one") == [OK, 1, [], []]
+    assert tick(node="three", ttl=30) == [OK, 0, [], []]
     db.sadd("academy:closing", "mailbox")
     time.sleep(0.05)
-    assert x.tick(node="one") == [OK, 1, ["three"], ["mailbox"]]
-    assert x.tick(node="two") == [OK, 0, [], []]
-    assert x.tick(node="three") == [OK, 0, [], []]
-    assert x.tick(node="one")[2] == []
+    assert tick(node="one") == [OK, 1, ["three"], ["mailbox"]]
+    assert tick(node="two") == [OK, 0, [], []]
+    assert tick(node="three") == [OK, 0, [], []]
+    assert tick(node="one", leader_ttl=0) == [OK, 0, [], []]
+    assert tick(node="one")[2] == []
 
     # the leader goes, and another one comes
     assert x.tick(node="one", leader_ttl=20)[1] == 1
@@ -1318,3 +1325,54 @@ def test_from_the_file(tmp_path):
     before.pop(b"some:academy:leader", None)
     after.pop(b"some:academy:leader", None)
     assert after == before and len(before) > 20
+
+
+def leased(x, uid, seq, json, ms):
+    x.db.rpush(f"academy:lease:{x.node}:{seq}", json)
+    x.db.zadd(f"academy:leases:{x.node}", {f"{uid}:{seq}": 1000 * ms + 1})
+
+
+def handed(x, uid, waits, json, ms, n):
+    x.db.xadd(f"academy:handed:{x.node}", {f"{uid} {waits:019} 5": json},
+              id=f"{ms}-{n}")
+
+
+def now_ms(db, ahead=0):
+    seconds, microseconds = db.time()
+    return 1000 * (seconds + ahead) + microseconds // 1000
+
+
+def test_what_returns_is_in_order_within_a_millisecond(db, x):
+    """Leases and what was handed over: of its own mailbox alone a number
+    tells."""
+    y, z = new(), new()
+    for uid in y, z:
+        x.create(uid)
+    ms = now_ms(db)
+    leased(x, y, 50, "y1", ms)
+    handed(x, y, 51, "y2", ms, 0)
+    handed(x, z, 10, "z1", ms, 1)
+    leased(x, y, 60, "y3", ms)
+    assert x.leave() == [OK, 0]
+    assert db.lrange("queue:" + y, 0, -1) == ["y1", "y2", "y3"]
+    assert db.lrange("queue:" + z, 0, -1) == ["z1"]
+
+
+def test_what_returns_is_in_order_when_the_clock_was_set_back(db, x):
+    """The ids go on with the time before."""
+    uid = new()
+    x.create(uid)
+    handed(x, uid, 51, "1", now_ms(db, 100), 0)
+    leased(x, uid, 60, "2", now_ms(db))
+    assert x.leave() == [OK, 0]
+    assert db.lrange("queue:" + uid, 0, -1) == ["1", "2"]
+
+
+def test_a_request_that_has_expired_is_not_open(db, x):
+    uid = new()
+    x.create(uid)
+    db.zadd("academy:requests:" + uid, {new(): time.time() - 5})
+    assert x.run("sum", "agent", "", 100, x.msgexp)[3] == 0
+    [_, _, found, at] = x.run("walk", "active", "agent", "", 10, "in_progress",
+                              0, "alice", "", 1, "")
+    assert (found, at) == (uid, 0)

@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 import time
+import uuid
 
 import pytest
 from academy_nginx import ASAN, PATIENCE, run, wait_until
@@ -261,6 +262,32 @@ def test_every_refusal_has_its_reason(nginx):
         assert balance(picture) == 0
 
     run(test())
+
+
+def test_refusals_of_who_looks(nginx):
+    """They are not the exchange's, and have a figure of their own."""
+    server = nginx(server=STATUS + """
+        location = /named {
+            academy_status exchange;
+            academy_auth variables;
+            academy_client_id $http_x_client;
+        }
+        location /lab/ {
+            academy_exchange exchange;
+            academy_auth variables;
+            academy_client_id $http_x_client;
+        }
+    """)
+    nobody = "view=mailbox&id=agent:" + str(uuid.uuid4())
+    for code, query, path in (
+            (400, "view=nothing", "/status"), (400, "format=no", "/status"),
+            (404, nobody, "/status"), (401, "format=json", "/named")):
+        assert fetch(server.port, query, path=path)[0] == code
+    assert fetch(server.port, method="PUT")[0] == 405
+    assert fetch(server.port, path="/lab/mailbox")[0] == 401
+    picture = look(server.port)
+    assert {k: n for k, n in picture["refusals"].items() if n} == dict(auth=1)
+    assert picture["status"]["refused"] == 5
 
 
 def test_waiters_and_the_oldest(nginx):

@@ -1,6 +1,6 @@
 """The variables of the exchange say nothing of who only looks."""
 
-from academy_nginx import run
+from academy_nginx import run, wait_until
 from exchange import Client
 from look import STATUS, fetch
 
@@ -26,7 +26,11 @@ def test_variables_where_one_looks(nginx):
         fetch(server.port, f"view=mailbox&id=agent:{uid}&action=terminate",
               {"X-Academy-Status": "1"}, method="POST")
 
+    def lines():
+        return (server.dir / "access.log").read_text().splitlines()
+
     run(test())
-    lines = (server.dir / "access.log").read_text().splitlines()
-    assert len(lines) == 8 and lines[0].startswith("POST /mailbox|")
-    assert set(lines[1:]) == {"-|-|-|-|-|-|-|-|off"}
+    # An answer is with its client before it is in the log.
+    wait_until(lambda: len(lines()) >= 8, 10, "not all is in the log")
+    assert len(lines()) == 8 and lines()[0].startswith("POST /mailbox|")
+    assert set(lines()[1:]) == {"-|-|-|-|-|-|-|-|off"}

@@ -98,6 +98,48 @@ def test_a_row(nginx):
     run(test())
 
 
+def test_search_of_an_id(nginx):
+    """With and without a role before it, which is not taken for one where
+    what follows is no id."""
+    server = nginx(server=STATUS)
+    uid = "7e57ab1e-0000-4000-8000-000000000000"
+
+    def box(name, role, uid):
+        return json.dumps({"uid": uid, "role": role, "name": name})
+
+    boxes = [box("one", "user", uid)]
+    if STORE == "zone":
+        # A Python exchange's keys have no role, and so Redis has one of them.
+        boxes.append(box("two", "agent", uid))
+    boxes += [box(name, role, f"{n}" * 8 + uid[8:]) for n, name, role in (
+        (1, "agent:0:user:x", "agent"), (2, "user:add", "agent"),
+        (3, None, "user"))]
+
+    async def test():
+        client = await Client.open(server.port)
+        for box in boxes:
+            await client.create(box)
+
+    run(test())
+
+    def found(search, **more):
+        return [row["id"] for row in listed(server.port, search=search, **more)
+                ["mailboxes"]]
+
+    two = ["agent:" + uid] if STORE == "zone" else []
+    for cut in 36, 20, 3:
+        assert found("user:" + uid[:cut]) == ["user:" + uid]
+        assert found("Agent:" + uid[:cut].upper()) == two
+        assert sorted(found(uid[:cut])) == two + ["user:" + uid]
+    assert found("user:" + uid, role="agent") == []
+    assert found("user:" + uid, role="user") == ["user:" + uid]
+    for name, box in ("agent:0:", boxes[-3]), ("user:x", boxes[-3]):
+        assert found(name) == [key(box)]
+    assert found("agent:add") == [key(boxes[-2])]
+    assert found("agent:") == [key(boxes[-3])]
+    assert len(found("")) == len(boxes)
+
+
 def test_names_that_are_not_ascii(nginx):
     """However their JSON is written they are found, in their order, and one
     of 80 characters is whole."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
 import ssl
+import time
 import uuid
 
-from academy_nginx import Answer, Connection, EventStream
+from academy_nginx import PATIENCE, Answer, Connection, EventStream
 
 
 def mailbox(role: str = "agent") -> str:
@@ -125,6 +127,15 @@ def deaf(port: int, method: str, path: str, box: str) -> socket.socket:
                  b"Content-Length: %d\r\n\r\n%s" % (
                      method.encode(), path.encode(), len(body), body))
     return sock
+
+
+async def until(condition, seconds: float = 10) -> float:
+    """How long it took."""
+    began = time.monotonic()
+    async with asyncio.timeout(seconds * PATIENCE):
+        while not await condition():
+            await asyncio.sleep(0.02)
+    return time.monotonic() - began
 
 
 async def with_worker(port: int, wanted, *, tls=None) -> Client:

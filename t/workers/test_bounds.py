@@ -212,6 +212,34 @@ def test_what_is_on_its_way_counts(nginx, figures, end):
     run(test())
 
 
+@pytest.mark.parametrize("bound", [4, 40, 400])
+@pytest.mark.parametrize("what", ["messages", "bytes"])
+def test_what_a_stream_has_leaves_room(nginx, figures, what, bound):
+    """Messages on a stream are settled some at a time, but not where a few of
+    them are much of what the mailbox may hold."""
+    size = 1024
+    limit = bound if what == "messages" else bound * size
+    server = nginx(location=f"""
+        academy_message_size {size};
+        academy_mailbox_{what} {limit};""")
+
+    async def test():
+        client = await Client.open(server.port)
+        box = await client.new()
+        stream = await (await Client.open(server.port)).stream(box)
+        refused = 0
+        for n in range(500):
+            answer = await client.try_put(box, f"{n:0400}")
+            if answer.status == 200:
+                assert body_of(await stream.next()) == f"{n:0400}"
+            else:
+                refused += 1
+        figures(f"{refused} of 500 refused, one at a time")
+        assert refused == 0
+
+    run(test())
+
+
 async def fill_round(server, clients, boxes, answers, dice) -> int:
     """Messages, requests and their answers until there is no room for them,
     and all of them taken out again. How many there were."""

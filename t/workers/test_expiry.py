@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from academy_nginx import ASAN, PATIENCE, run
 from academy_zone import census
-from exchange import IDENTITY, Client, Named, mailbox, message, taken
+from exchange import IDENTITY, Client, Named, mailbox, message, taken, until
 from test_bounds import settled
 from test_delivery import Listener, Poller
 
@@ -19,15 +19,6 @@ BOTH = "academy_message_expiry 1s; academy_gravestone_expiry 1s;"
 
 # When it is over: the clock's steps, the marks' and the timer's, a second each.
 LATE = 4
-
-
-async def until(condition, seconds: float = 10):
-    """How long it took."""
-    began = time.monotonic()
-    async with asyncio.timeout(seconds * PATIENCE):
-        while not await condition():
-            await asyncio.sleep(0.02)
-    return time.monotonic() - began
 
 
 async def queued(client: Client, box: str) -> int:

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 from academy_nginx import ASAN, PATIENCE, ROOT, run
-from exchange import IDENTITY, Client, Named, mailbox, message
+from exchange import IDENTITY, Client, Named, mailbox, message, until
 from test_delivery import Listener
 
 PROBE = ROOT / "build" / "bench-lock"
@@ -51,12 +51,6 @@ def watched(server, figures, what):
             f"most, p99 {seen['p99']:.1f}")
     assert seen["holds"] > 0 and seen["lost"] == 0
     assert seen["max"] < BOUND
-
-
-async def until(condition, seconds=20):
-    async with asyncio.timeout(seconds * PATIENCE):
-        while not await condition():
-            await asyncio.sleep(0.02)
 
 
 def test_large_messages(nginx, figures):
@@ -127,14 +121,14 @@ def test_many_leases(nginx, figures):
         async def lent():
             return (await client.stats(box))["queued"] < 600
 
-        await until(lent)
+        await until(lent, 20)
         with watched(server, figures, "1,000 return"):
             listener.close()
 
             async def back():
                 return (await client.stats(box))["queued"] == 1500
 
-            await until(back)
+            await until(back, 20)
         listener = Listener(server.port, box)
         with watched(server, figures, "1,500 are delivered"):
             found = []

@@ -15,6 +15,7 @@ from exchange import (
     mailbox,
     message,
     taken,
+    until,
     with_worker,
 )
 
@@ -240,7 +241,17 @@ def test_reader_that_never_reads_and_leaves(nginx):
         sock = deaf(server.port, "GET", "/mailbox/listen", box)
         for n in range(count):
             await client.put(box, [n, LARGE])
+
+        async def all_queued():
+            return (await client.stats(box))["queued"] == count
+
+        async def some_taken():
+            return not await all_queued()
+
+        await until(some_taken)
         sock.close()
+        # Who comes before the exchange has seen it go gets what is next.
+        await until(all_queued)
         stream = await (await Client.open(server.port)).stream(box)
         found = []
         while not found or found[-1] < count - 1:

@@ -22,18 +22,24 @@
  * it has waiting calls for.
  *
  *     redis.c     what a configuration says, and the table of operations
- *     link.c      the two connections; socket.c, greet.c, command.c, channel.c
+ *     link.c      the two connections; socket.c, greet.c, events.c, command.c,
+ *                 channel.c
  *     script.c    scripts, and what Redis says when they fail
  *     call.c      operations on mailboxes
  *     message.c   messages and their leases
  *     wait.c      calls that wait, and waking them
  *     hand.c      messages that are handed over to those
  *     keeper.c    signs of life, and the work that one worker does for all
- *     survey.c    a look at what there is
+ *     census.c    who else is connected
+ *     walk.c      a look at what there is: survey.c, list.c, inspect.c
  */
 
 
 #define NGX_HTTP_ACADEMY_NODE_LEN  32
+
+/* of a node's connections */
+
+#define NGX_HTTP_ACADEMY_REDIS_CLIENT  "academy-nginx"
 
 
 typedef struct ngx_http_academy_redis_s         ngx_http_academy_redis_t;
@@ -41,6 +47,21 @@ typedef struct ngx_http_academy_redis_sh_s      ngx_http_academy_redis_sh_t;
 typedef struct ngx_http_academy_redis_link_s    ngx_http_academy_redis_link_t;
 typedef struct ngx_http_academy_redis_wait_s    ngx_http_academy_redis_wait_t;
 typedef struct ngx_http_academy_redis_keeper_s  ngx_http_academy_redis_keeper_t;
+
+
+/* of the leader */
+
+typedef struct {
+    ngx_int_t                           newest;     /* id of a node's */
+    ngx_int_t                           next;       /* that of this time */
+    ngx_int_t                           ours;       /* new since the last one */
+    ngx_uint_t                          young;      /* times: one has no name */
+    ngx_int_t                           ever;       /* connections, if known */
+    ngx_msec_t                          seen;       /* others; or 0 */
+    unsigned                            asking:1;
+    unsigned                            known:1;
+    unsigned                            others:1;
+} ngx_http_academy_redis_census_t;
 
 
 struct ngx_http_academy_redis_s {
@@ -68,6 +89,9 @@ struct ngx_http_academy_redis_s {
     ngx_http_academy_redis_keeper_t    *keeper;
     u_char                              node[NGX_HTTP_ACADEMY_NODE_LEN];
     uint64_t                            seq;        /* of leases */
+    uint64_t                            ahead;      /* its clock; 0: by ? */
+    ngx_http_academy_redis_census_t     census;
+    unsigned                            others:1;   /* change keys: leader */
     ngx_queue_t                         walks;      /* listings, first runs */
     void                               *surveying;  /* a walk; or NULL */
 };
@@ -101,7 +125,13 @@ typedef enum {
     NGX_HTTP_ACADEMY_SCRIPT_WALK,
     NGX_HTTP_ACADEMY_SCRIPT_ROWS,
     NGX_HTTP_ACADEMY_SCRIPT_INSPECT,
-    NGX_HTTP_ACADEMY_SCRIPTS
+    NGX_HTTP_ACADEMY_SCRIPTS,
+
+    /* and what is none */
+    NGX_HTTP_ACADEMY_COMMAND_SCAN = NGX_HTTP_ACADEMY_SCRIPTS,
+    NGX_HTTP_ACADEMY_COMMAND_CLIENTS,
+    NGX_HTTP_ACADEMY_COMMAND_INFO,
+    NGX_HTTP_ACADEMY_COMMANDS
 } ngx_http_academy_redis_script_e;
 
 
@@ -173,10 +203,14 @@ ngx_int_t ngx_http_academy_redis_run(ngx_http_academy_redis_t *redis,
     ngx_http_academy_redis_script_e script, ngx_str_t *args, ngx_uint_t n,
     ngx_http_academy_redis_answer_pt handler, void *data);
 
-/* one SCAN, for the keeper; reply: as Redis gives it, not an array with code */
-ngx_int_t ngx_http_academy_redis_scan(ngx_http_academy_redis_t *redis,
-    ngx_str_t *cursor, ngx_str_t *match,
-    ngx_http_academy_redis_answer_pt handler, void *data);
+/*
+ * A command that is no script, in the format of redisvFormatCommand(): for the
+ * keeper.  The reply is as Redis gives it, not an array with a code.
+ */
+ngx_int_t ngx_http_academy_redis_plain(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_script_e name,
+    ngx_http_academy_redis_answer_pt handler, void *data, const char *format,
+    ...);
 
 /* whether commands can be given; maybe nothing is told of keys yet */
 ngx_uint_t ngx_http_academy_redis_commands_up(ngx_http_academy_redis_t *redis);
@@ -212,6 +246,9 @@ ngx_int_t ngx_http_academy_redis_psubscribe(ngx_http_academy_redis_t *redis,
 ngx_int_t ngx_http_academy_redis_punsubscribe(ngx_http_academy_redis_t *redis,
     ngx_str_t *pattern);
 
+/* its setting is to have the events that are needed now: redis->others */
+void ngx_http_academy_redis_ask_events(ngx_http_academy_redis_t *redis);
+
 #define ngx_http_academy_redis_free(p)  free(p)
 
 /* what the link calls: wait.c and keeper.c have them */
@@ -235,8 +272,20 @@ void ngx_http_academy_redis_wait_exit(ngx_http_academy_redis_t *redis);
 
 void ngx_http_academy_redis_keeper_event(ngx_http_academy_redis_t *redis,
     ngx_str_t *key, ngx_str_t *event);              /* of a pattern */
+/* the leader is told of changes from now on */
+void ngx_http_academy_redis_keeper_told(ngx_http_academy_redis_t *redis);
+/* whether there is somebody who changes keys and is no node */
+void ngx_http_academy_redis_keeper_company(ngx_http_academy_redis_t *redis,
+    ngx_uint_t others);
 void ngx_http_academy_redis_keeper_up(ngx_http_academy_redis_t *redis);
 void ngx_http_academy_redis_keeper_down(ngx_http_academy_redis_t *redis);
+
+
+/* census.c: who else is there, which the keeper is told */
+
+/* what was known is for nothing */
+void ngx_http_academy_redis_census_begin(ngx_http_academy_redis_t *redis);
+void ngx_http_academy_redis_census(ngx_http_academy_redis_t *redis);
 
 
 /* message.c: a lease as a delivery's message */

@@ -77,7 +77,7 @@ void ngx_http_academy_redis_close(ngx_http_academy_redis_t *redis,
     u_char uid[NGX_HTTP_ACADEMY_UUID_LEN]);
 
 
-/* survey.c */
+/* walk.c */
 
 void ngx_http_academy_redis_walk_cancel(ngx_http_academy_call_t *call);
 
@@ -220,6 +220,13 @@ void ngx_http_academy_redis_hand_down(
 /* gives those that wait here to those calls that wait */
 void ngx_http_academy_redis_hand(ngx_http_academy_redis_mailbox_t *mailbox);
 
+/* the time of Redis, in ms, as it answered who asked at that time */
+void ngx_http_academy_redis_timed(ngx_http_academy_redis_t *redis,
+    uint64_t time, ngx_msec_t asked);
+
+/* when a message was accepted, by this worker's clock; 0: not known */
+ngx_msec_t ngx_http_academy_redis_accepted(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_lease_t *lease);
 
 
 #endif /* _NGX_HTTP_ACADEMY_REDIS_CALL_H_INCLUDED_ */

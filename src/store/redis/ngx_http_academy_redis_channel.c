@@ -167,6 +167,11 @@ ngx_http_academy_redis_event(redisAsyncContext *ac, void *data, void *privdata)
         return;
     }
 
+    if (ngx_strcmp(kind, "psubscribe") == 0) {
+        ngx_http_academy_redis_keeper_told(peer->redis);
+        return;
+    }
+
     if ((!pattern && ngx_strcmp(kind, "message") != 0)
         || element[i + 1]->type != REDIS_REPLY_STRING)
     {

@@ -103,11 +103,13 @@ ngx_http_academy_redis_run(ngx_http_academy_redis_t *redis,
 
 
 ngx_int_t
-ngx_http_academy_redis_scan(ngx_http_academy_redis_t *redis,
-    ngx_str_t *cursor, ngx_str_t *match,
-    ngx_http_academy_redis_answer_pt handler, void *data)
+ngx_http_academy_redis_plain(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_script_e name,
+    ngx_http_academy_redis_answer_pt handler, void *data, const char *format,
+    ...)
 {
     int                                len;
+    va_list                            args;
     ngx_http_academy_redis_command_t  *command;
 
     command = ngx_http_academy_redis_new(redis, handler, data);
@@ -115,16 +117,17 @@ ngx_http_academy_redis_scan(ngx_http_academy_redis_t *redis,
         return NGX_ERROR;
     }
 
-    len = redisFormatCommand(&command->text, "SCAN %b MATCH %b COUNT 500",
-                             cursor->data, cursor->len, match->data,
-                             match->len);
+    va_start(args, format);
+    len = redisvFormatCommand(&command->text, format, args);
+    va_end(args);
+
     if (len < 0) {
         ngx_free(command);
         return NGX_ERROR;
     }
 
     command->len = (size_t) len;
-    command->plain = 1;
+    command->script = name;
 
     ngx_http_academy_redis_give(command);
 

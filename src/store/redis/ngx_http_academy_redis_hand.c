@@ -34,6 +34,10 @@
 #define NGX_HTTP_ACADEMY_REDIS_STOPS  100
 #define NGX_HTTP_ACADEMY_REDIS_SWEPT  50
 
+/* so far, in milliseconds, an id is from the future if Redis's clock was set */
+
+#define NGX_HTTP_ACADEMY_REDIS_SET    100
+
 
 typedef struct {
     ngx_uint_t                 n;
@@ -639,4 +643,60 @@ ngx_http_academy_redis_sweep_end(ngx_http_academy_redis_t *redis)
         ngx_http_academy_redis_return(redis,
                    ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue));
     }
+}
+
+
+/*
+ * Redis's clock is no less ahead than it would be if its answer had taken no
+ * time, and no more than if the question had taken none.  What was found holds
+ * as long as it is between the two: right but for the way of the fastest
+ * answer, by which messages look younger than they are.
+ */
+
+void
+ngx_http_academy_redis_timed(ngx_http_academy_redis_t *redis, uint64_t time,
+    ngx_msec_t asked)
+{
+    uint64_t  least, most;
+
+    /* what this worker did before it read the answer is no way of it */
+
+    ngx_time_update();
+
+    least = time - ngx_current_msec;
+    most = time - asked;
+
+    if (redis->ahead == 0
+        || (int64_t) (redis->ahead - least) < 0
+        || (int64_t) (most - redis->ahead) < 0)
+    {
+        redis->ahead = least;
+    }
+}
+
+
+/*
+ * Of what was handed over the id tells, of what was in a queue nothing does.
+ * Where Redis's clock was set back, it goes on with the time of the last id.
+ */
+
+ngx_msec_t
+ngx_http_academy_redis_accepted(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_lease_t *lease)
+{
+    ngx_msec_t  accepted;
+
+    if (!lease->handed || redis->ahead == 0) {
+        return 0;
+    }
+
+    accepted = (ngx_msec_t) (lease->seq - redis->ahead);
+
+    if ((ngx_msec_int_t) (accepted - ngx_current_msec)
+        > NGX_HTTP_ACADEMY_REDIS_SET)
+    {
+        return 0;
+    }
+
+    return accepted;
 }

@@ -16,10 +16,11 @@
  * terminated are wound up, and what a Python exchange did comes into the
  * indexes.
  *
- * The leader is told of that by events.  They are gathered for a moment, and
- * then scripts look at the keys themselves: an event more or less, or two in
- * the wrong order, changes nothing.  Whoever becomes the leader, or was without
- * events for a while, goes through all keys once, in small steps.
+ * The leader is told of that by events, as long as there is somebody else: see
+ * census.c.  They are gathered for a moment, and then scripts look at the keys
+ * themselves: an event more or less, or two in the wrong order, changes
+ * nothing.  Whoever becomes the leader, or was without events for a while, goes
+ * through all keys once, in small steps.
  */
 
 
@@ -91,9 +92,11 @@ struct ngx_http_academy_redis_keeper_s {
 
     unsigned                          ticking:1;   /* one is under way */
     unsigned                          leader:1;
+    unsigned                          counted:1;   /* others, once */
     unsigned                          patterns:1;  /* are subscribed */
     unsigned                          scans:1;
     unsigned                          scanning:1;  /* a step is under way */
+    unsigned                          anew:1;      /* and the last one of it */
     unsigned                          leaving:1;   /* a dead one's leases */
 };
 
@@ -114,11 +117,12 @@ static void ngx_http_academy_redis_bury_next(ngx_http_academy_redis_t *redis);
 static void ngx_http_academy_redis_buried(ngx_http_academy_redis_t *redis,
     void *data, ngx_http_academy_redis_answer_t *answer);
 static void ngx_http_academy_redis_change(ngx_http_academy_redis_t *redis,
-    ngx_http_academy_redis_changes_t *changes, u_char *p, size_t len,
-    ngx_uint_t ends);
+    ngx_http_academy_redis_changes_t *changes, u_char *p, size_t len);
 static void ngx_http_academy_redis_take_out(
     ngx_http_academy_redis_changes_t *changes,
     ngx_http_academy_redis_change_t *change);
+static void ngx_http_academy_redis_gather_soon(
+    ngx_http_academy_redis_keeper_t *keeper);
 static void ngx_http_academy_redis_gather_handler(ngx_event_t *ev);
 static void ngx_http_academy_redis_gather(ngx_http_academy_redis_t *redis);
 static void ngx_http_academy_redis_look(ngx_http_academy_redis_t *redis,
@@ -242,6 +246,12 @@ ngx_http_academy_redis_keeper_down(ngx_http_academy_redis_t *redis)
     redis->keeper->leader = 0;
     redis->keeper->patterns = 0;
     redis->keeper->scans = 0;
+
+    redis->others = 0;
+
+    /* the next one may have another clock */
+
+    redis->ahead = 0;
 }
 
 
@@ -325,6 +335,10 @@ ngx_http_academy_redis_ticked(ngx_http_academy_redis_t *redis, void *data,
 
     keeper->answered = ngx_current_msec;
 
+    ngx_http_academy_redis_timed(redis,
+                             ngx_http_academy_redis_integer(answer->reply, 4),
+                             keeper->asked);
+
     if (ngx_http_academy_redis_integer(answer->reply, 1)) {
         ngx_http_academy_redis_lead(redis, answer->reply);
         return;
@@ -332,6 +346,7 @@ ngx_http_academy_redis_ticked(ngx_http_academy_redis_t *redis, void *data,
 
     keeper->leader = 0;
     keeper->scans = 0;
+    redis->others = 0;
 
     if (keeper->patterns) {
         keeper->patterns = 0;
@@ -357,23 +372,24 @@ ngx_http_academy_redis_lead(ngx_http_academy_redis_t *redis, redisReply *reply)
 
     if (!keeper->leader) {
 
-        if (ngx_http_academy_redis_psubscribe(redis, &keeper->told) != NGX_OK) {
-            return;
-        }
-
         ngx_log_error(NGX_LOG_INFO, ngx_cycle->log, 0,
                       "this worker does the common work of redis \"%V\"",
                       &redis->exchange.name);
 
         keeper->leader = 1;
-        keeper->patterns = 1;
-        ngx_http_academy_redis_scan_begin(keeper);
 
-        /* not before the patterns are in force, by another connection */
+        keeper->counted = 0;
 
-        if (!keeper->gather.timer_set) {
-            ngx_add_timer(&keeper->gather, NGX_HTTP_ACADEMY_REDIS_GATHER);
-        }
+        ngx_http_academy_redis_census_begin(redis);
+    }
+
+    ngx_http_academy_redis_census(redis);
+
+    if (redis->others) {
+
+        /* somebody may have set it to something else: see events.c */
+
+        ngx_http_academy_redis_ask_events(redis);
     }
 
     list = ngx_http_academy_redis_array(reply, 3);
@@ -400,6 +416,69 @@ ngx_http_academy_redis_lead(ngx_http_academy_redis_t *redis, redisReply *reply)
         if (item && item->len == NGX_HTTP_ACADEMY_NODE_LEN) {
             ngx_http_academy_redis_bury(redis, (u_char *) item->str, 0);
         }
+    }
+}
+
+
+/*
+ * As long as all others are nodes nothing has to be told.  What somebody did
+ * before others were counted, or before the patterns are in force, is found by
+ * going through all keys.
+ */
+
+void
+ngx_http_academy_redis_keeper_company(ngx_http_academy_redis_t *redis,
+    ngx_uint_t others)
+{
+    ngx_uint_t                        first;
+    ngx_http_academy_redis_keeper_t  *keeper;
+
+    keeper = redis->keeper;
+
+    if (!keeper->leader) {
+        return;
+    }
+
+    first = !keeper->counted;
+    keeper->counted = 1;
+
+    redis->others = others;
+
+    if (!others && keeper->patterns) {
+        keeper->patterns = 0;
+
+        (void) ngx_http_academy_redis_punsubscribe(redis, &keeper->told);
+    }
+
+    if (!others || keeper->patterns) {
+
+        if (first) {
+            ngx_http_academy_redis_scan_begin(keeper);
+        }
+
+        return;
+    }
+
+    ngx_http_academy_redis_ask_events(redis);
+
+    if (ngx_http_academy_redis_psubscribe(redis, &keeper->told) != NGX_OK) {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_INFO, ngx_cycle->log, 0,
+                  "others are connected to redis \"%V\", "
+                  "what they change is looked for",
+                  &redis->exchange.name);
+
+    keeper->patterns = 1;
+}
+
+
+void
+ngx_http_academy_redis_keeper_told(ngx_http_academy_redis_t *redis)
+{
+    if (redis->keeper->leader) {
+        ngx_http_academy_redis_scan_begin(redis->keeper);
     }
 }
 
@@ -543,7 +622,7 @@ ngx_http_academy_redis_keeper_event(ngx_http_academy_redis_t *redis,
         if (event->len == 3 && ngx_strncmp(event->data, "set", 3) == 0) {
             ngx_http_academy_redis_change(redis, &keeper->mailboxes,
                                           p + len - NGX_HTTP_ACADEMY_UUID_LEN,
-                                          NGX_HTTP_ACADEMY_UUID_LEN, 0);
+                                          NGX_HTTP_ACADEMY_UUID_LEN);
         }
 
         return;
@@ -558,20 +637,13 @@ ngx_http_academy_redis_keeper_event(ngx_http_academy_redis_t *redis,
 
     ngx_http_academy_redis_change(redis, &keeper->requests,
                                   p + sizeof("request:") - 1,
-                                  2 * NGX_HTTP_ACADEMY_UUID_LEN + 1,
-                                  event->len == sizeof("rename_from") - 1
-                                  && ngx_strncmp(event->data, "rename_from",
-                                                 event->len)
-                                     == 0);
+                                  2 * NGX_HTTP_ACADEMY_UUID_LEN + 1);
 }
 
 
-/* a request that a script has answered meanwhile needs no look */
-
 static void
 ngx_http_academy_redis_change(ngx_http_academy_redis_t *redis,
-    ngx_http_academy_redis_changes_t *changes, u_char *p, size_t len,
-    ngx_uint_t ends)
+    ngx_http_academy_redis_changes_t *changes, u_char *p, size_t len)
 {
     uint32_t                          hash;
     ngx_str_t                         text;
@@ -584,16 +656,7 @@ ngx_http_academy_redis_change(ngx_http_academy_redis_t *redis,
     text.len = len;
     hash = ngx_crc32_short(p, len);
 
-    change = (ngx_http_academy_redis_change_t *)
-                 ngx_str_rbtree_lookup(&changes->tree, &text, hash);
-
-    if (change || ends) {
-
-        if (change && ends) {
-            ngx_http_academy_redis_take_out(changes, change);
-            ngx_free(change);
-        }
-
+    if (ngx_str_rbtree_lookup(&changes->tree, &text, hash)) {
         return;
     }
 
@@ -619,9 +682,7 @@ ngx_http_academy_redis_change(ngx_http_academy_redis_t *redis,
     ngx_queue_insert_tail(&changes->queue, &change->queue);
     changes->n++;
 
-    if (!keeper->gather.timer_set) {
-        ngx_add_timer(&keeper->gather, NGX_HTTP_ACADEMY_REDIS_GATHER);
-    }
+    ngx_http_academy_redis_gather_soon(keeper);
 }
 
 
@@ -632,6 +693,15 @@ ngx_http_academy_redis_take_out(ngx_http_academy_redis_changes_t *changes,
     ngx_rbtree_delete(&changes->tree, &change->sn.node);
     ngx_queue_remove(&change->queue);
     changes->n--;
+}
+
+
+static void
+ngx_http_academy_redis_gather_soon(ngx_http_academy_redis_keeper_t *keeper)
+{
+    if (!keeper->gather.timer_set) {
+        ngx_add_timer(&keeper->gather, NGX_HTTP_ACADEMY_REDIS_GATHER);
+    }
 }
 
 
@@ -734,7 +804,7 @@ ngx_http_academy_redis_put_back(ngx_http_academy_redis_t *redis,
 
         if (n-- <= 0) {
             ngx_http_academy_redis_change(redis, changes, change->text,
-                                          change->sn.str.len, 0);
+                                          change->sn.str.len);
         }
 
         ngx_free(change);
@@ -775,15 +845,17 @@ static void
 ngx_http_academy_redis_scan_begin(ngx_http_academy_redis_keeper_t *keeper)
 {
     keeper->scans = 1;
+    keeper->anew = keeper->scanning;
     keeper->cursor[0] = '0';
     keeper->len = 1;
+
+    ngx_http_academy_redis_gather_soon(keeper);
 }
 
 
 static void
 ngx_http_academy_redis_scan_next(ngx_http_academy_redis_t *redis)
 {
-    ngx_str_t                         cursor;
     ngx_http_academy_redis_keeper_t  *keeper;
 
     keeper = redis->keeper;
@@ -797,15 +869,18 @@ ngx_http_academy_redis_scan_next(ngx_http_academy_redis_t *redis)
         return;
     }
 
-    cursor.data = keeper->cursor;
-    cursor.len = keeper->len;
-
-    if (ngx_http_academy_redis_scan(redis, &cursor, &keeper->scanned,
-                                    ngx_http_academy_redis_scanned, NULL)
-        == NGX_OK)
+    if (ngx_http_academy_redis_plain(redis, NGX_HTTP_ACADEMY_COMMAND_SCAN,
+                                     ngx_http_academy_redis_scanned, NULL,
+                                     "SCAN %b MATCH %b COUNT 500",
+                                     keeper->cursor, keeper->len,
+                                     keeper->scanned.data, keeper->scanned.len)
+        != NGX_OK)
     {
-        keeper->scanning = 1;
+        ngx_http_academy_redis_gather_soon(keeper);
+        return;
     }
+
+    keeper->scanning = 1;
 }
 
 
@@ -838,11 +913,16 @@ ngx_http_academy_redis_scanned(ngx_http_academy_redis_t *redis, void *data,
         return;
     }
 
-    ngx_memcpy(keeper->cursor, cursor->str, cursor->len);
-    keeper->len = cursor->len;
+    if (keeper->anew) {
+        keeper->anew = 0;
 
-    if (cursor->len == 1 && cursor->str[0] == '0') {
-        keeper->scans = 0;
+    } else {
+        ngx_memcpy(keeper->cursor, cursor->str, cursor->len);
+        keeper->len = cursor->len;
+
+        if (cursor->len == 1 && cursor->str[0] == '0') {
+            keeper->scans = 0;
+        }
     }
 
     ngx_str_set(&event, "set");

@@ -19,7 +19,8 @@
  * What link.c has below it:
  *
  *     socket.c    hiredis on nginx's events
- *     greet.c     what is said first on a connection, and whether events come
+ *     greet.c     what is said first on a connection
+ *     events.c    whether Redis tells what happens to keys
  *     command.c   commands that wait, and those that were sent
  *     channel.c   subscriptions, and what comes on them
  *     script.c    scripts, and what Redis says when they fail
@@ -47,7 +48,6 @@ typedef struct {
     char                                *text;       /* hiredis's */
     size_t                               len;
     unsigned                             again:1;    /* after NOSCRIPT */
-    unsigned                             plain:1;    /* no script */
 } ngx_http_academy_redis_command_t;
 
 
@@ -87,7 +87,7 @@ struct ngx_http_academy_redis_link_s {
     ngx_event_t                          refuse;
 
     uint32_t                             loading;    /* a bit a script */
-    uint32_t                             errors[NGX_HTTP_ACADEMY_SCRIPTS];
+    uint32_t                             errors[NGX_HTTP_ACADEMY_COMMANDS];
 
     ngx_connection_t                    *watcher;    /* told of an exit */
 
@@ -104,6 +104,7 @@ struct ngx_http_academy_redis_link_s {
     unsigned                             heard:1;
     unsigned                             doubt:1;    /* if events come */
     unsigned                             deaf:1;     /* they do not */
+    unsigned                             blind:1;    /* nor those of others */
     unsigned                             leaving:1;
     unsigned                             exiting:1;
 };
@@ -139,6 +140,22 @@ void ngx_http_academy_redis_greet(ngx_http_academy_redis_peer_t *peer);
 
 /* whether it lives */
 void ngx_http_academy_redis_ask(ngx_http_academy_redis_peer_t *peer);
+
+/*
+ * A command, of n words, the first a char *, the others ngx_str_t *.  Its
+ * handler calls said() if it belongs to the greeting.  NGX_ERROR: not
+ * connected, or no memory.
+ */
+ngx_int_t ngx_http_academy_redis_say(ngx_http_academy_redis_peer_t *peer,
+    redisCallbackFn *handler, ngx_uint_t n, ...);
+void ngx_http_academy_redis_said(ngx_http_academy_redis_peer_t *peer);
+
+/* the handler of what only shows whether Redis does as it is told */
+void ngx_http_academy_redis_pong(redisAsyncContext *ac, void *reply,
+    void *data);
+
+
+/* events.c */
 
 /* whether events come; and one that was to come did */
 void ngx_http_academy_redis_probe(ngx_http_academy_redis_t *redis);

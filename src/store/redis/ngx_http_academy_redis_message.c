@@ -61,6 +61,8 @@ typedef struct {
 } ngx_http_academy_redis_batch_t;
 
 
+static void ngx_http_academy_redis_arg_times(
+    ngx_http_academy_redis_args_t *args, ngx_http_academy_exchange_t *exchange);
 static u_char *ngx_http_academy_redis_print_limits(u_char *p,
     ngx_http_academy_limits_t *limits);
 static size_t ngx_http_academy_redis_limit(size_t limit);
@@ -148,8 +150,46 @@ ngx_http_academy_redis_put(ngx_http_academy_call_t *call)
 
     ngx_http_academy_redis_arg_data(&args, limits, p - limits);
 
+    ngx_http_academy_redis_arg_times(&args, call->exchange);
+
     return ngx_http_academy_redis_start(call, NGX_HTTP_ACADEMY_SCRIPT_PUT,
                                         &args);
+}
+
+
+/*
+ * Between which times a sign of life was given a moment ago, and when a request
+ * of now expires: a script would have to ask, and to calculate.
+ */
+
+static void
+ngx_http_academy_redis_arg_times(ngx_http_academy_redis_args_t *args,
+    ngx_http_academy_exchange_t *exchange)
+{
+    time_t                     sec, messages;
+    ngx_http_academy_redis_t  *redis;
+
+    redis = ngx_http_academy_redis_of(exchange);
+    messages = exchange->expiry->messages;
+
+    if (redis->ahead == 0) {
+        ngx_http_academy_redis_arg_data(args, NULL, 0);
+        ngx_http_academy_redis_arg_data(args, NULL, 0);
+        ngx_http_academy_redis_arg_data(args, NULL, 0);
+        return;
+    }
+
+    sec = (time_t) ((ngx_current_msec + redis->ahead) / 1000);
+
+    ngx_http_academy_redis_arg_number(args, sec - 1);
+    ngx_http_academy_redis_arg_number(args, sec + 1);
+
+    if (messages) {
+        ngx_http_academy_redis_arg_number(args, sec + messages);
+
+    } else {
+        ngx_http_academy_redis_arg_data(args, (u_char *) "+inf", 4);
+    }
 }
 
 

@@ -68,11 +68,11 @@ static ngx_str_t  ngx_http_academy_script_texts[NGX_HTTP_ACADEMY_SCRIPTS] = {
 };
 
 
-static const char  *ngx_http_academy_script_files[NGX_HTTP_ACADEMY_SCRIPTS] = {
+static const char  *ngx_http_academy_script_files[NGX_HTTP_ACADEMY_COMMANDS] = {
     "create", "terminate", "close", "status", "share", "unshare", "shares",
     "heartbeat", "beat", "stats", "discover", "put", "take", "stop", "sweep",
     "settle", "give_back", "restore", "leave", "tick", "index", "requests",
-    "survey", "sum", "walk", "rows", "inspect"
+    "survey", "sum", "walk", "rows", "inspect", "scan", "client list", "info"
 };
 
 
@@ -285,9 +285,7 @@ ngx_http_academy_redis_say_error(ngx_http_academy_redis_command_t *command,
     ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                   "redis \"%V\" refused \"%s\": %s",
                   &command->redis->exchange.name,
-                  command->plain ? "scan"
-                                 : ngx_http_academy_script_files[
-                                                            command->script],
+                  ngx_http_academy_script_files[command->script],
                   text);
 }
 
@@ -319,7 +317,7 @@ ngx_http_academy_redis_script_answer(ngx_http_academy_redis_command_t *command,
         return error->rc;
     }
 
-    if (command->plain) {
+    if (command->script >= NGX_HTTP_ACADEMY_SCRIPTS) {
         answer->result = NGX_HTTP_ACADEMY_OK;
         answer->reply = reply;
         return NGX_OK;

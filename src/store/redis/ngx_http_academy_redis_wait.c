@@ -68,7 +68,8 @@ static void ngx_http_academy_redis_vacate(
     ngx_http_academy_redis_mailbox_t *mailbox);
 static void ngx_http_academy_redis_discard(
     ngx_http_academy_redis_mailbox_t *mailbox);
-static ngx_int_t ngx_http_academy_redis_deliver(ngx_http_academy_call_t *call,
+static void ngx_http_academy_redis_bring(ngx_http_academy_call_t *call,
+    ngx_http_academy_redis_mailbox_t *mailbox,
     ngx_http_academy_redis_lease_t *lease);
 static void ngx_http_academy_redis_leave(ngx_http_academy_call_t *call,
     ngx_http_academy_redis_mailbox_t *mailbox);
@@ -389,8 +390,13 @@ ngx_http_academy_redis_get(ngx_http_academy_call_t *call)
                            ? &mailbox->handed : &mailbox->stock);
         ngx_queue_remove(q);
 
-        return ngx_http_academy_redis_deliver(call,
+        ngx_http_academy_redis_bring(call, mailbox,
                    ngx_queue_data(q, ngx_http_academy_redis_lease_t, queue));
+
+        call->result = NGX_HTTP_ACADEMY_OK;
+        call->done(call);
+
+        return NGX_DONE;
     }
 
     call->place = mailbox;
@@ -415,19 +421,17 @@ ngx_http_academy_redis_get(ngx_http_academy_call_t *call)
 }
 
 
-static ngx_int_t
-ngx_http_academy_redis_deliver(ngx_http_academy_call_t *call,
+static void
+ngx_http_academy_redis_bring(ngx_http_academy_call_t *call,
+    ngx_http_academy_redis_mailbox_t *mailbox,
     ngx_http_academy_redis_lease_t *lease)
 {
-    call->result = NGX_HTTP_ACADEMY_OK;
-
     call->out.delivery.message = lease;
     call->out.delivery.next = lease;
     call->out.delivery.size = lease->size;
-
-    call->done(call);
-
-    return NGX_DONE;
+    call->out.delivery.accepted = ngx_http_academy_redis_accepted(
+                                                      mailbox->redis, lease);
+    mailbox->last = call;
 }
 
 
@@ -929,13 +933,9 @@ ngx_http_academy_redis_brought(ngx_http_academy_redis_mailbox_t *mailbox,
         q = ngx_queue_head(&mailbox->asked);
         call = ngx_queue_data(q, ngx_http_academy_call_t, peers);
 
-        call->out.delivery.message = lease;
-        call->out.delivery.next = lease;
-        call->out.delivery.size = lease->size;
-
+        ngx_http_academy_redis_bring(call, mailbox, lease);
         ngx_http_academy_redis_serve(call, mailbox, NGX_HTTP_ACADEMY_OK,
                                      served);
-        mailbox->last = call;
     }
 
     ngx_http_academy_redis_release(mailbox);
@@ -1138,11 +1138,7 @@ ngx_http_academy_redis_serve_handed(ngx_http_academy_redis_mailbox_t *mailbox,
         return 0;
     }
 
-    call->out.delivery.message = lease;
-    call->out.delivery.next = lease;
-    call->out.delivery.size = lease->size;
-
-    mailbox->last = call;
+    ngx_http_academy_redis_bring(call, mailbox, lease);
 
     ngx_queue_init(&served);
     ngx_http_academy_redis_serve(call, mailbox, NGX_HTTP_ACADEMY_OK, &served);

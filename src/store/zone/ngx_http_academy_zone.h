@@ -559,6 +559,23 @@ ngx_http_academy_zone_fold(uint64_t a, uint64_t b)
 #endif
 }
 
+
+/* of 16 bytes the same as by _hash() */
+
+static ngx_inline uint64_t
+ngx_http_academy_zone_hash_uid(ngx_http_academy_zone_t *zone, u_char uid[16],
+    uint64_t more)
+{
+    uint64_t  a, b;
+
+    ngx_memcpy(&a, uid, 8);
+    ngx_memcpy(&b, uid + 8, 8);
+
+    a ^= zone->sh->key[0] ^ more ^ ((uint64_t) 16 << 32);
+
+    return ngx_http_academy_zone_fold(a, b ^ zone->sh->key[1]);
+}
+
 /* ends a call that was not parked */
 ngx_int_t ngx_http_academy_zone_done(ngx_http_academy_call_t *call,
     ngx_http_academy_result_e result);
@@ -733,14 +750,14 @@ void ngx_http_academy_zone_expire(ngx_http_academy_zone_t *zone);
 void ngx_http_academy_zone_expire_handler(ngx_event_t *ev);
 
 
-/* ngx_http_academy_zone_survey.c */
+/* ngx_http_academy_zone_survey.c, _list.c, _inspect.c */
 
 ngx_int_t ngx_http_academy_zone_survey(ngx_http_academy_call_t *call);
 ngx_int_t ngx_http_academy_zone_list(ngx_http_academy_call_t *call);
 ngx_int_t ngx_http_academy_zone_inspect(ngx_http_academy_call_t *call);
 char *ngx_http_academy_zone_ailing(ngx_http_academy_exchange_t *exchange);
 
-/* of a call that is under way there */
+/* ngx_http_academy_zone_walk.c: of a call that is under way there */
 void ngx_http_academy_zone_walk_cancel(ngx_http_academy_call_t *call);
 
 #define NGX_HTTP_ACADEMY_WALKS   3           /* a state of such a call */

@@ -48,7 +48,7 @@ ngx_http_academy_zone_bucket(ngx_http_academy_zone_t *zone,
 {
     uint64_t  hash;
 
-    hash = ngx_http_academy_zone_hash(zone, id->uid, 16, id->role);
+    hash = ngx_http_academy_zone_hash_uid(zone, id->uid, id->role);
 
     return &zone->sh->mailboxes[hash & zone->sh->mask];
 }
@@ -79,7 +79,8 @@ ngx_http_academy_zone_owned(ngx_http_academy_mailbox_t *mailbox,
     owner = mailbox->owner;
 
     return owner->len == caller->id.len
-           && ngx_memcmp(owner->id, caller->id.data, caller->id.len) == 0;
+           && (owner->len == 0
+               || ngx_memcmp(owner->id, caller->id.data, owner->len) == 0);
 }
 
 
@@ -348,9 +349,11 @@ ngx_http_academy_zone_terminate(ngx_http_academy_call_t *call)
 
         ngx_http_academy_zone_wake_all(zone, mailbox);
 
-        /* mostly that is all of it; else the rest is a posted event's work */
+        /* mostly nothing is in it; else that is a posted event's work */
 
-        if (ngx_http_academy_zone_collect(zone) == NGX_AGAIN) {
+        if (mailbox->head || !ngx_queue_empty(&mailbox->pending)
+            || ngx_http_academy_zone_collect(zone) == NGX_AGAIN)
+        {
             ngx_post_event(&zone->worker->collect, &ngx_posted_next_events);
         }
 

@@ -998,8 +998,8 @@ ngx_http_academy_zone_pending_bucket(ngx_http_academy_zone_t *zone,
 {
     uint64_t  hash;
 
-    hash = ngx_http_academy_zone_hash(zone, id->uid, 16, id->role);
-    hash = ngx_http_academy_zone_hash(zone, tag, 16, hash);
+    hash = ngx_http_academy_zone_hash_uid(zone, id->uid, id->role);
+    hash = ngx_http_academy_zone_hash_uid(zone, tag, hash);
 
     return hash & zone->sh->mask;
 }

@@ -14,10 +14,22 @@
  * waited for and held, and by which functions it was begun and ended.  Each
  * process writes records into a file of its own, named by ACADEMY_SECTIONS and
  * its pid, which t/bench/sections.py reads.
+ *
+ * Behind each section, without the lock, comes its echo: a loop that takes as
+ * long and does nothing.  What an echo takes above that is not the section's
+ * work but an interrupt's or the host's, and sections have as much of it.
  */
 
 
 #define NGX_HTTP_ACADEMY_RECORDS  (1 << 21)
+
+/*
+ * Nanoseconds that an echo is meant to take at most: a section that takes more
+ * was disturbed, or is found without one; and steps to measure
+ */
+
+#define NGX_HTTP_ACADEMY_ECHO        2000
+#define NGX_HTTP_ACADEMY_ECHO_STEPS  4096
 
 
 typedef struct {
@@ -26,6 +38,7 @@ typedef struct {
     uint32_t                            wait;    /* nanoseconds */
     uint32_t                            cpu;
     uint32_t                            wall;
+    uint32_t                            echo;    /* CPU time of it */
 } ngx_http_academy_section_t;
 
 
@@ -38,6 +51,7 @@ typedef struct {
 
 static void ngx_http_academy_section_open(void);
 static uint64_t ngx_http_academy_section_empty(void);
+static void ngx_http_academy_section_spin(uint64_t n);
 static uint64_t ngx_http_academy_section_clock(clockid_t clock);
 
 
@@ -45,6 +59,7 @@ static ngx_pid_t                     owner;
 static ngx_http_academy_sections_t  *sections;
 static ngx_http_academy_section_t    section;
 static uint64_t                      waits, since, since_cpu;
+static uint64_t                      steps;      /* in a microsecond */
 
 
 void
@@ -89,9 +104,24 @@ ngx_http_academy_section_end(void *address)
 void
 ngx_http_academy_section_note(void)
 {
-    if (sections && sections->n < NGX_HTTP_ACADEMY_RECORDS) {
-        sections->records[sections->n++] = section;
+    uint64_t                    ns;
+    ngx_http_academy_section_t  noted;
+
+    if (sections == NULL || sections->n == NGX_HTTP_ACADEMY_RECORDS) {
+        return;
     }
+
+    noted = section;
+    ns = noted.cpu - ngx_min(noted.cpu, sections->clocks);
+
+    ngx_http_academy_section_begin(NULL);
+    ngx_http_academy_section_spin(ngx_min(ns, NGX_HTTP_ACADEMY_ECHO) * steps
+                                  / 1000);
+    ngx_http_academy_section_end(NULL);
+
+    noted.echo = section.cpu;
+
+    sections->records[sections->n++] = noted;
 }
 
 
@@ -140,18 +170,35 @@ ngx_http_academy_section_open(void)
 static uint64_t
 ngx_http_academy_section_empty(void)
 {
-    uint64_t    least;
+    uint64_t    least, spun;
     ngx_uint_t  i;
 
     least = NGX_MAX_INT_T_VALUE;
+    spun = NGX_MAX_INT_T_VALUE;
 
     for (i = 0; i < 1000; i++) {
         ngx_http_academy_section_begin(NULL);
         ngx_http_academy_section_end(NULL);
         least = ngx_min(least, section.cpu);
+
+        ngx_http_academy_section_begin(NULL);
+        ngx_http_academy_section_spin(NGX_HTTP_ACADEMY_ECHO_STEPS);
+        ngx_http_academy_section_end(NULL);
+        spun = ngx_min(spun, section.cpu);
     }
 
+    steps = NGX_HTTP_ACADEMY_ECHO_STEPS * 1000 / ngx_max(spun - least, 1);
+
     return least;
+}
+
+
+static void
+ngx_http_academy_section_spin(uint64_t n)
+{
+    while (n--) {
+        __asm__ volatile ("" : : : "memory");
+    }
 }
 
 

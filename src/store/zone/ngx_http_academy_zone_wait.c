@@ -36,12 +36,12 @@
 
 /* messages of another process, whose pages this one has never seen */
 
-#define NGX_HTTP_ACADEMY_STRANGE  8
+#define NGX_HTTP_ACADEMY_STRANGE  4
 
 /* old workers that are looked at in a sweep, and the sections it may take */
 
 #define NGX_HTTP_ACADEMY_LODGERS           32
-#define NGX_HTTP_ACADEMY_LODGERS_SECTIONS  256
+#define NGX_HTTP_ACADEMY_LODGERS_SECTIONS  512
 
 
 /* states of a call */
@@ -84,6 +84,8 @@ static void ngx_http_academy_zone_collect_handler(ngx_event_t *ev);
 static void ngx_http_academy_zone_sweep_handler(ngx_event_t *ev);
 static ngx_uint_t ngx_http_academy_zone_sweep(ngx_http_academy_zone_t *zone);
 static void ngx_http_academy_zone_sweep_lodgers(ngx_http_academy_zone_t *zone);
+static void ngx_http_academy_zone_touch_lodgers(
+    ngx_http_academy_zone_t *zone);
 static ngx_int_t ngx_http_academy_zone_lodgers(ngx_http_academy_zone_t *zone,
     ngx_pid_t *pids, ngx_uint_t *n);
 static ngx_http_academy_message_t *ngx_http_academy_zone_lodger_first(
@@ -903,6 +905,8 @@ ngx_http_academy_zone_sweep_lodgers(ngx_http_academy_zone_t *zone)
     sections = 0;
 
     do {
+        ngx_http_academy_zone_touch_lodgers(zone);
+
         ngx_http_academy_zone_lock(zone);
         rc = ngx_http_academy_zone_lodgers(zone, pids, &n);
         ngx_http_academy_zone_unlock(zone);
@@ -914,6 +918,37 @@ ngx_http_academy_zone_sweep_lodgers(ngx_http_academy_zone_t *zone)
         if (ngx_http_academy_zone_gone(pids[i])) {
             ngx_http_academy_zone_return_all(zone, lodgers, pids[i]);
         }
+    }
+}
+
+
+/*
+ * Brings the next pages in before the lock is taken.  Nothing keeps the list
+ * as it is, and what was freed may hold anything, but wherever it leads to in
+ * the zone there is memory.
+ */
+
+static void
+ngx_http_academy_zone_touch_lodgers(ngx_http_academy_zone_t *zone)
+{
+    ngx_uint_t                   i;
+    ngx_queue_t                 *q;
+    ngx_slab_pool_t             *pool;
+    ngx_http_academy_message_t  *message;
+
+    pool = zone->shpool;
+    message = zone->sh->lodger;
+    q = message ? &message->slot : &zone->sh->lodgers;
+
+    for (i = 0; i <= NGX_HTTP_ACADEMY_STRANGE; i++) {
+
+        if ((u_char *) q < pool->start || (u_char *) (q + 1) > pool->end
+            || (uintptr_t) q % sizeof(void *))
+        {
+            return;
+        }
+
+        q = *(ngx_queue_t *volatile *) &q->next;
     }
 }
 

@@ -39,7 +39,7 @@ for i = 3, last do
         states[state][uid] = mro and 'agent' or 'user'
     end
 
-    if active == 'ACTIVE' and mro then
+    if active == 'ACTIVE' and mro and owner then
         place(indexes, 'first:' .. string.match(mro, '[^,]*'), uid)
 
         local n = 0

@@ -5,10 +5,10 @@
 -- forgotten.  One that is said to be dead, and shows that it lives, keeps all:
 -- the answer is 2.
 
-local node = ARGV[2]
+local node, time = ARGV[2], math.floor(1000 * now())
 
 if ARGV[4] == '1'
-   and tonumber(call('ZSCORE', P .. 'academy:nodes', node) or 0) > 1000 * now()
+   and tonumber(call('ZSCORE', P .. 'academy:nodes', node) or 0) > time
 then
     return { OK, 2 }
 end
@@ -20,19 +20,35 @@ local names = call('ZREVRANGE', leases, 0, most - 1, 'WITHSCORES')
 local entries = call('XREVRANGE', handed, '+', '-', 'COUNT', most)
 local i, j, size = 1, 1, 0
 
--- both are by time, the newest first
+-- Both are by time, the newest first.  Within a millisecond, or where the clock
+-- was set back and the ids go on with the time before, leases of the same
+-- mailbox tell: what was leased before it waited comes before what was handed
+-- over to it.
 
-local function microseconds(entry)
-    local seconds, rest = string.match(entry[2][1], ' (%d+) (%d+) ')
-    return seconds * 1000000 + rest
+local function later(entry)
+    local at = tonumber(string.match(entry[1], '^%d+'))
+    local first = tonumber(string.match(entry[2][1], ' (%d+) ') or 0)
+    local uid = string.sub(entry[2][1], 1, 36)
+
+    for k = i, #names, 2 do
+        local ms = math.floor(names[k + 1] / 1000)
+
+        if ms ~= at and at <= time then
+            return k == i and ms > at
+        end
+
+        if string.sub(names[k], 1, 36) == uid then
+            return tonumber(string.sub(names[k], 38)) >= first
+        end
+    end
+
+    return false
 end
 
 for _ = 1, most do
     local entry, name = entries[j], names[i]
 
-    if entry and not (name and tonumber(names[i + 1])
-                      > microseconds(entry))
-    then
+    if entry and not (name and later(entry)) then
         size = size + give(node, string.sub(entry[2][1], 1, 36), entry[1])
         j = j + 1
 

@@ -1,8 +1,11 @@
 -- uses: common_sign common_held
--- ARGV: P client groups ids header json dedupe_ms msgexp grave limits
+-- ARGV: P client groups ids header json dedupe_ms msgexp grave limits after
+-- before ends
 -- ids: whether the source is verified (1/0), q or r for a request or a response,
 -- src, dest and tag, all of the same length.  limits: of messages and bytes, or
--- empty.
+-- empty.  A sign of life between after and before is one of a moment ago; ends:
+-- when the request expires; all three in seconds, as the caller knows the time,
+-- and empty if it does not.
 --
 -- The first that is stored is refused if there is no memory.  Answers also
 -- whether it came before, and was not stored again.
@@ -26,17 +29,19 @@ local v = call('MGET', P .. 'active:' .. dest, P .. 'owner:' .. dest,
                P .. 'academy:held:' .. dest, P .. 'academy:waits:' .. dest,
                P .. 'heartbeat:' .. src, P .. 'heartbeat:' .. dest, seen)
 local known, waits, mine = v[3], v[6], ARGV[2] .. '_'
-local clock = call('TIME')
-local after
+local ends, after = ARGV[13], nil
 
 if not waits or v[1] ~= 'ACTIVE' or v[2] ~= mine or known ~= 'ACTIVE'
    or v[4] ~= mine or v[5] or ARGV[10] ~= '' or not v[7] or not v[8]
-   or math.abs(clock[1] - (tonumber(v[7]) or 0)) >= 1
-   or math.abs(clock[1] - (tonumber(v[8]) or 0)) >= 1
+   or v[7] <= ARGV[11] or v[7] >= ARGV[12]
+   or v[8] <= ARGV[11] or v[8] >= ARGV[12]
 then
     -- the common parts
 
-    local time, grave = clock[1] + clock[2] / 1000000, tonumber(ARGV[9])
+    local time, grave = now(), tonumber(ARGV[9])
+
+    ends = ARGV[8] == '0' and '+inf' or math.floor(time) + ARGV[8]
+
     local code = open(dest, v[1], v[2], ARGV[2], ARGV[3])
 
     if code == FORBIDDEN then
@@ -114,10 +119,10 @@ if waits and #json <= 8192 then
     if n == 0 then
         local handed = P .. 'academy:handed:' .. string.sub(waits, 1, 32)
 
-        id = call('XADD', handed, 'NOMKSTREAM', '*', dest .. ' ' .. clock[1]
-                  .. ' ' .. clock[2] .. ' ' .. ARGV[8], json)
+        id = call('XADD', handed, 'NOMKSTREAM', '*',
+                  dest .. string.sub(waits, 33, 53) .. ARGV[8], json)
 
-        local told = id and redis.pcall('PUBLISH', string.sub(waits, 33),
+        local told = id and redis.pcall('PUBLISH', string.sub(waits, 54),
                                         (request and '?' or '!') .. dest
                                         .. id .. ' ' .. json)
 
@@ -143,9 +148,10 @@ end
 if request then
     local requests = P .. 'academy:requests:' .. dest
 
+    call('ZADD', requests, ends, tag)
+
     if ARGV[8] == '0' then
         call('SET', P .. 'request:' .. dest .. ':' .. tag, ARGV[5])
-        call('ZADD', requests, '+inf', tag)
 
         if ARGV[9] ~= '0' then
             call('EXPIRE', requests, ARGV[9])
@@ -153,7 +159,6 @@ if request then
     else
         call('SET', P .. 'request:' .. dest .. ':' .. tag, ARGV[5], 'EX',
              ARGV[8])
-        call('ZADD', requests, clock[1] + ARGV[8], tag)
 
         local longer = #ARGV[8] > #ARGV[9]
                        or #ARGV[8] == #ARGV[9] and ARGV[8] > ARGV[9]
@@ -164,8 +169,8 @@ if request then
     -- of what has expired, now and then some go
 
     if string.sub(tag, -1) == '0' then
-        local late = call('ZRANGEBYSCORE', requests, '-inf', '(' .. clock[1],
-                          'LIMIT', 0, 40)
+        local late = call('ZRANGEBYSCORE', requests, '-inf',
+                          '(' .. call('TIME')[1], 'LIMIT', 0, 40)
         if #late > 0 then
             call('ZREM', requests, unpack(late))
         end
@@ -177,12 +182,7 @@ if request then
         call('EXPIRE', P .. 'outgoing:' .. src, ARGV[9])
     end
 
--- An open request ends by another name, so that the leader, who is told of it,
--- knows that nothing is left to do; a Python exchange deletes it.
-
-elseif known and not redis.pcall('RENAME', P .. 'request:' .. src .. ':' .. tag,
-                                 P .. 'academy:nothing').err
-then
+elseif known and call('DEL', P .. 'request:' .. src .. ':' .. tag) == 1 then
     call('ZREM', P .. 'academy:requests:' .. src, tag)
 
     if call('INCR', P .. 'completions:' .. src) == 1 and ARGV[9] ~= '0' then

@@ -10,12 +10,14 @@ local n = math.min(ARGV[4], 100)
 local uids = call('ZRANGEBYLEX', key, ARGV[3] == '' and '-' or '(' .. ARGV[3],
                   '+', 'LIMIT', 0, n)
 local queued, pending, oldest, least = 0, 0, '', math.huge
+local time = math.floor(now())
 
 for _, uid in ipairs(uids) do
     local queue = P .. 'queue:' .. uid
     local waiting = call('LLEN', queue)
 
-    pending = pending + call('ZCARD', P .. 'academy:requests:' .. uid)
+    pending = pending + call('ZCOUNT', P .. 'academy:requests:' .. uid, time,
+                             '+inf')
 
     if waiting > 0 then
         queued = queued + waiting

@@ -23,7 +23,7 @@ end
 
 if v[6] and string.sub(v[6], 1, 32) == node then
     call('DEL', P .. 'academy:waits:' .. uid)
-    redis.pcall('PUBLISH', string.sub(v[6], 33), '-' .. uid)
+    redis.pcall('PUBLISH', string.sub(v[6], 54), '-' .. uid)
 
     return { OK, 2 }
 end
@@ -72,7 +72,8 @@ if more then
 end
 
 if out[2] == 0 and ARGV[11] ~= '' then
-    call('SET', P .. 'academy:waits:' .. uid, node .. ARGV[11], 'EX', 3600)
+    call('SET', P .. 'academy:waits:' .. uid,
+         node .. string.format(' %019.0f ', seq) .. ARGV[11], 'EX', 3600)
     out[2] = 3
 end
 

@@ -75,7 +75,8 @@ local function place(i)
     elseif order == 'queued' then
         return call('LLEN', P .. 'queue:' .. uid)
     elseif order == 'in_progress' then
-        return math.max(call('ZCARD', P .. 'academy:requests:' .. uid)
+        return math.max(call('ZCOUNT', P .. 'academy:requests:' .. uid,
+                             math.floor(now()), '+inf')
                         - call('LLEN', P .. 'queue:' .. uid), 0)
     elseif order == 'completed' then
         return tonumber(completed[i] or 0)
