@@ -489,7 +489,7 @@ install: $(SO)
 
 ifeq ($(NGX_SRC),)
 LANE_1 := check budget fuzz poison prove prove-asan prove-defer prove-redis \
-	prove-valgrind client client-redis redis-faults
+	prove-valgrind client client-redis redis-faults status-redis-part
 LANE_2 := workers workers-asan auth auth-asan status page status-asan \
 	faults redis
 else
@@ -542,6 +542,9 @@ run_status = $(PYTEST) t/status --ignore t/status/test_page.py
 run_page = $(PYTEST) -n 2 t/status/test_page.py
 run_status-asan = ACADEMY_MODULE=$(abspath $(call so,asan)) $(PYTEST) t/status
 run_status-redis = ACADEMY_STORE=redis $(PYTEST) -n 2 t/status
+run_status-redis-part = $(run_status-redis)/test_figures.py \
+	t/status/test_mailboxes.py t/status/test_viewers.py \
+	-k "not kills and not thousand and not goes"
 
 run_faults = ACADEMY_MODULE=$(abspath $(call so,faults)) $(PYTEST) -n 4 t/faults
 
@@ -744,7 +747,8 @@ make agent        run the README's first agent against `make run`
 make test         everything: several builds, all suites (about ten minutes)
 make test-STEP    one step of it: $(wordlist 1,5,$(STEPS))
                   $(wordlist 6,11,$(STEPS))
-                  $(wordlist 12,30,$(STEPS)); and $(ALONE)
+                  $(wordlist 12,17,$(STEPS))
+                  $(wordlist 18,30,$(STEPS)); and $(ALONE)
 make check        quick checks: the example configurations, style
 make fuzz         the scanner against jansson, by a coverage-guided fuzzer
 make bench        rates and latencies, beside nginx alone, the Python server,

@@ -51,7 +51,7 @@ def rounds(text: str) -> str:
 
 def table(text: str, name: str) -> str:
     """The one of a section."""
-    return re.search(rf'^## {name}\n.*?((?:^\|.*\n)+)', text, re.M | re.S)[1]
+    return re.search(rf'^## {name}\n(?s:.*?)((?:^\|.*\n)+)', text, re.M)[1]
 
 
 def bench(text: str) -> str:

@@ -11,6 +11,10 @@ there the quantiles tell.
 
 It is CPU time of who holds the lock, in microseconds, by the module that
 `make VARIANT=sections` builds, without what it takes to look at the clocks.
+
+Each section has an echo, which comes right behind it: a loop that is to take as
+long, of nothing but counting. The echoes that take more than the bound show how
+many of the sections above it are the work of interrupts and of the host.
 """
 
 from __future__ import annotations
@@ -49,7 +53,7 @@ BOUND = 5.0
 # an agent with as many classes as it may have
 KNOWN = [('limits', 'create')]
 HEAD = struct.Struct('=QQ')
-RECORD = struct.Struct('=iiIII')
+RECORD = struct.Struct('=iiIIII')
 
 
 # what the processes have noted
@@ -86,8 +90,8 @@ NAMES = Names()
 
 
 def records(where: Path) -> tuple[dict[str, list[tuple]], float]:
-    """Wait, CPU and wall time of each section, by kind; and what it took to
-    look at the clocks."""
+    """Wait and CPU time of each section, and its echo's, by kind; and what it
+    took to look at the clocks."""
     found = defaultdict(list)
     clocks = 0
     for path in sorted(where.glob('sections.*')):
@@ -95,9 +99,10 @@ def records(where: Path) -> tuple[dict[str, list[tuple]], float]:
             n, clocks = HEAD.unpack(f.read(HEAD.size))
             rows = list(RECORD.iter_unpack(f.read(n * RECORD.size)))
         NAMES.learn({row[0] for row in rows} | {row[1] for row in rows})
-        for begin, end, wait, cpu, wall in rows:
+        for begin, end, wait, cpu, _wall, echo in rows:
             found[NAMES.kind(begin, end)].append(
-                (wait / 1000, max(0, cpu - clocks) / 1000, wall / 1000))
+                (wait / 1000, max(0, cpu - clocks) / 1000,
+                 max(0, echo - clocks) / 1000))
         path.unlink()
     return found, clocks / 1000
 
@@ -472,6 +477,39 @@ def quantile(times: list[float], q: float) -> float:
     return times[min(len(times) - 1, int(q * len(times)))]
 
 
+class Noise:
+    """Sections and their echoes: how many are above the bound, and the most
+    that one took."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.above = [0, 0]
+        self.most = [0.0, 0.0]
+
+    def add(self, times: list[tuple]) -> Noise:
+        self.n += len(times)
+        for i in (0, 1):
+            part = [time[i + 1] for time in times]
+            self.above[i] += sum(t > BOUND for t in part)
+            self.most[i] = max(self.most[i], *part)
+        return self
+
+    def join(self, other: Noise) -> None:
+        self.n += other.n
+        self.above = [sum(pair) for pair in zip(self.above, other.above)]
+        self.most = [max(pair) for pair in zip(self.most, other.most)]
+
+    def __str__(self) -> str:
+        return (f'{self.n:,} sections, {self.above[0]:,} above {BOUND:.0f} us, '
+                f'the longest {self.most[0]:.1f}; of their echoes '
+                f'{self.above[1]:,}, the longest {self.most[1]:.1f}')
+
+
+def beside(noise: Noise) -> str:
+    return '  '.join(f'{above:5} {most:7.2f}'
+                     for above, most in zip(noise.above, noise.most))
+
+
 def play(scene, rounds: int) -> list[tuple]:
     found = [scene().found for _ in range(rounds)]
     rows = []
@@ -480,10 +518,13 @@ def play(scene, rounds: int) -> list[tuple]:
                      for round_ in found]
         rounds_of = [times for times in rounds_of if times]
         times, same = least(rounds_of)
+        noise = Noise()
+        for round_ in found:
+            if kind in round_:
+                noise.add(round_[kind])
         rows.append((kind, len(times), statistics.median(times),
                      quantile(times, 0.99),
-                     quantile(times, 1 if same else 0.999),
-                     max(map(max, rounds_of))))
+                     quantile(times, 1 if same else 0.999), noise))
     return rows
 
 
@@ -496,8 +537,11 @@ def contend(workers: int, seconds: float) -> tuple[list[tuple], tuple]:
     # what interrupts take is everybody's, not the lock's
     most = quantile(sorted(held), 0.999)
     sections = len(held) / run['ops']
+    # looked at twice
+    beside = sum(echo + 2 * scene.clocks
+                 for times in scene.found.values() for _, _, echo in times)
     action = (sections, sum(min(cpu, most) for cpu in held) / run['ops'],
-              run['cpu'] - sections * scene.clocks)
+              run['cpu'] - beside / run['ops'])
     rows = []
     for kind, times in sorted(scene.found.items()):
         cpu = sorted(cpu for _, cpu, _ in times)
@@ -506,7 +550,7 @@ def contend(workers: int, seconds: float) -> tuple[list[tuple], tuple]:
                      quantile(cpu, 0.999),
                      sum(t > BOUND for t in cpu) / len(cpu),
                      quantile(wait, 0.5), quantile(wait, 0.99),
-                     quantile(wait, 0.999)))
+                     quantile(wait, 0.999), Noise().add(times)))
     return rows, action
 
 
@@ -556,32 +600,45 @@ def main() -> int:
     servers.raise_limits()
     began = time.monotonic()
     worst: dict[str, tuple] = {}
+    noise: dict[str, Noise] = {}
 
     for scene in SCENES:
         if args.only and scene.__name__ not in args.only:
             continue
-        print(f'{scene.__name__}: {scene.__doc__}', flush=True)
+        print(f'{scene.__name__}: {scene.__doc__}; sections, p50, p99 and '
+              f'most of the least; above {BOUND:.0f} us and the longest of all '
+              'rounds, and of their echoes', flush=True)
         for row in play(scene, args.rounds):
-            kind, n, p50, p99, most, raw = row
-            print(f'  {kind:44} {n:7} {p50:6.2f} {p99:6.2f} {most:6.2f} '
-                  f'{raw:8.2f}', flush=True)
+            kind, n, p50, p99, most, seen = row
+            print(f'  {kind:44} {n:7} {p50:6.2f} {p99:6.2f} {most:6.2f}   '
+                  + beside(seen), flush=True)
+            if (scene.__name__, kind) not in KNOWN:
+                noise.setdefault(kind, Noise()).join(seen)
             if kind not in worst or p99 > worst[kind][1]:
                 worst[kind] = (scene.__name__, p99)
 
     if not args.only or 'contend' in args.only:
         for workers in (2, 4, 8):
             print(f'{workers} workers, actions: sections, held p50 p99 p99.9, '
-                  f'share above {BOUND:.0f} us, waited p50 p99 p99.9')
+                  f'share above {BOUND:.0f} us, waited p50 p99 p99.9; above '
+                  f'{BOUND:.0f} us and the longest, and of echoes')
             rows, action = contend(workers, 2)
             if workers == 2:
                 first = action
             for row in rows:
-                kind, n, *held, share, w50, w99, w999 = row
+                kind, n, *held, share, w50, w99, w999, seen = row
+                noise.setdefault(kind, Noise()).join(seen)
                 print(f'  {kind:44} {n:7} '
                       + ' '.join(f'{t:6.2f}' for t in held)
-                      + f' {share:8.5f} {w50:6.2f} {w99:6.2f} {w999:8.2f}',
-                      flush=True)
+                      + f' {share:8.5f} {w50:6.2f} {w99:6.2f} {w999:8.2f}   '
+                      + beside(seen), flush=True)
         model(first)
+
+    whole = Noise()
+    for kind, seen in sorted(noise.items()):
+        print(f'{kind}: {seen}')
+        whole.join(seen)
+    print(f'all: {whole}')
 
     above = {kind: row for kind, row in worst.items() if row[1] > BOUND
              and (row[0], kind) not in KNOWN}

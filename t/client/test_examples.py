@@ -2,6 +2,7 @@
 is another one, so that this runs beside an exchange that is in use; and the
 identity provider is one of the tests' own."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -139,8 +140,15 @@ def test_what_happened_to_a_message(example, processes):
 
     user = run(act())
     agent = adder["uid"]
-    puts = [line for line in logged(server)
-            if line["route"] == "PUT /message" and line["peer"] == user]
+
+    def sent():
+        return [line for line in logged(server)
+                if line["route"] == "PUT /message"
+                and user in (line["peer"], line["mailbox"])]
+
+    # An answer is with its client before it is in the log.
+    wait_until(lambda: len(sent()) >= 2, 10, "not both are in the log")
+    puts = [line for line in sent() if line["peer"] == user]
     assert len(puts) == 1, puts
     put, tag = puts[0], puts[0]["tag"]
     assert put["mailbox"] == agent and put["kind"] == "request"
@@ -183,9 +191,14 @@ def test_what_happened_to_a_message(example, processes):
     run(poll())
     wait_until(lambda: told(server, GROUP), 10, "it was not delivered")
     assert [line[0] for line in told(server, GROUP)] == ["delivered"]
-    lines = [line for line in logged(server)[before:]
-             if line["route"] != "DELETE /mailbox"
-             and line["mailbox"] not in (user, agent)]
+
+    def polled():
+        return [line for line in logged(server)[before:]
+                if line["route"] != "DELETE /mailbox"
+                and line["mailbox"] not in (user, agent)]
+
+    wait_until(lambda: len(polled()) >= 5, 10, "not all is in the log")
+    lines = polled()
     assert [(line["route"], line["result"], line["tag"]) for line in lines] == [
         ("POST /mailbox", "done", ""),
         ("PUT /message", "accepted", GROUP),
@@ -210,6 +223,7 @@ def test_monitoring(example, processes):
     port = int(moved("8701"))
     assert fetch(port, path="/healthz")[:2] == (200, "ok\n")
     assert fetch(port, "view=mailboxes")[0] == 200
+    event_streams_are_bounded(port)
     metrics = {re.match(r"\w+", name)[0] for name in samples(
         fetch(port, "format=prometheus")[1])}
     where = ROOT / "conf-examples" / "monitoring"
@@ -219,6 +233,22 @@ def test_monitoring(example, processes):
     for name in ("rules.yml", "grafana.json"):
         wanted = set(re.findall(r"\bacademy_\w+", (where / name).read_text()))
         assert len(wanted) > 5 and wanted <= metrics, wanted - metrics
+
+
+def event_streams_are_bounded(port):
+    """20 an address, however it is written; and others are served."""
+    async def test():
+        streams = [await Connection.open(port) for _ in range(20)]
+        for n, query in enumerate(10 * ("view=events", "interval=9&view="
+                                        "%65vents")):
+            streams[n].send("GET", f"/status?{query}")
+            assert (await streams[n].head())[0] == 200
+        for query in "VIEW=events", "view=event%73":
+            assert fetch(port, query)[0] == 429
+        assert fetch(port, "format=json")[0] == 200
+        for stream in streams:
+            stream.close()
+    asyncio.run(test())
 
 
 def settings(url, name, password):
