@@ -506,7 +506,8 @@ def test_what_a_killed_worker_had_comes_again(nginx, figures):
     """A message that its receiver has not got when the worker is killed: who
     takes that one's place returns it at once."""
     with RedisServer() as server:
-        at = on(nginx, server)
+        # A response that the system has taken whole is the system's to deliver.
+        at = on(nginx, server, listen=" sndbuf=16k")
         connected(at)
 
         async def test():

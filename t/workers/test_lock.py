@@ -3,6 +3,7 @@ CPU time of who holds it, by bench-lock (t/bench/lock.c)."""
 
 import asyncio
 import contextlib
+import functools
 import json
 import subprocess
 
@@ -17,8 +18,30 @@ PROBE = ROOT / "build" / "bench-lock"
 # that does nothing else; one that does, or whose host does, adds to the longest.
 BOUND = 2000 * PATIENCE
 
+# The host may stop a processor where it likes, for milliseconds, and that time
+# looks like the holder's. It does not do so at the same place again and again.
+TRIES = 3
+
 pytestmark = pytest.mark.skipif(
     bool(ASAN), reason="what sanitizers cost is not the lock's affair")
+
+
+class Held(AssertionError):
+    """A section was longer than it may be."""
+
+
+def tried(test):
+    """Fails when a section was too long each time."""
+    @functools.wraps(test)
+    def often(**fixtures):
+        for left in reversed(range(TRIES)):
+            try:
+                return test(**fixtures)
+            except Held as held:
+                if not left:
+                    raise
+                fixtures["figures"](f"tried again: {held}")
+    return often
 
 
 class Watch:
@@ -50,9 +73,11 @@ def watched(server, figures, what):
     figures(f"{what}: held {seen['holds']} times, {seen['max']:.0f} us at "
             f"most, p99 {seen['p99']:.1f}")
     assert seen["holds"] > 0 and seen["lost"] == 0
-    assert seen["max"] < BOUND
+    if seen["max"] >= BOUND:
+        raise Held(f"{what}: {seen['max']:.0f} us")
 
 
+@tried
 def test_large_messages(nginx, figures):
     """One of 60 MB, and many, are put, delivered and dropped."""
     server = nginx(workers=1, zone="300m", location="""
@@ -76,6 +101,7 @@ def test_large_messages(nginx, figures):
     run(test(), 100)
 
 
+@tried
 def test_kept_request(nginx, figures):
     """A request of 60 MB was received and is kept until it is answered."""
     server = nginx(workers=1, zone="300m", location="""
@@ -104,6 +130,7 @@ def test_kept_request(nginx, figures):
     run(test(), 100)
 
 
+@tried
 def test_many_leases(nginx, figures):
     """A connection ends with 1,000 messages on it."""
     server = nginx(workers=1, zone="32m")
@@ -141,6 +168,7 @@ def test_many_leases(nginx, figures):
     run(test(), 100)
 
 
+@tried
 def test_many_waiters(nginx, figures):
     """A share is withdrawn under those who wait by it, and by others."""
     server = nginx(workers=1, connections=8000, location=IDENTITY)
@@ -181,6 +209,7 @@ def test_many_waiters(nginx, figures):
     run(test(), 100)
 
 
+@tried
 def test_large_class(nginx, figures):
     """The last one of a class of 100,000 goes."""
     server = nginx(workers=1, zone="200m")
