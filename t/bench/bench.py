@@ -91,7 +91,8 @@ def main() -> int:
         except Exception as e:  # noqa: BLE001
             # one part that breaks is a target missed, not the end of the rest
             traceback.print_exc()
-            bench.count(part, f'ended by {type(e).__name__}: {e}', 0, 1)
+            what = ''.join(str(e).splitlines()[:1])
+            bench.count(part, f'ended by {type(e).__name__}: {what}', 0, 1)
 
     seconds = time.monotonic() - began
     report.write(bench, about, seconds, out)
