@@ -153,12 +153,12 @@ class Exchange:
 
     def put(self, src, dest, tag=None, response=False, client="alice",
             groups="", verify=True, header="", json="{}", dedupe=0,
-            messages=0, size=0):
+            messages=0, size=0, tidy=False):
         """The code; `repeated` says whether it was not stored again."""
         limits = f"{messages} {size}" if messages or size else ""
         answer = self.run(
             "put", client, groups,
-            f"{int(verify)}{'r' if response else 'q'}{src}{dest}{tag or new()}",
+            f"{verify + 2 * tidy}{'r' if response else 'q'}{src}{dest}{tag or new()}",
             header, json, dedupe, self.msgexp, self.grave, limits,
             *self.times())
         self.repeated = answer == [OK, 1]

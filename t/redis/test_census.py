@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import json
+import re
 import time
+import uuid
 
 import redis
 from academy.identifier import AgentId
 from academy_nginx import MODULE, run, wait_until
 from academy_redis import RedisServer
 from academy.exchange import HttpExchangeFactory
+from exchange import Client, message
 
 # what nodes call themselves: who calls himself that is none of the others
 NODE = "academy-nginx"
@@ -42,8 +46,8 @@ def patterns(db):
     return db.execute_command("PUBSUB", "NUMPAT")
 
 
-def comes(db, number):
-    deadline = time.monotonic() + TOLD
+def comes(db, number, within=TOLD):
+    deadline = time.monotonic() + within
     while patterns(db) != number:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -162,6 +166,90 @@ def test_another_database(nginx):
                 time.sleep(0.05)
 
 
+def test_gone_to_this_database(nginx):
+    """Without a new connection."""
+    with scene(nginx) as (at, server, db):
+        led(db)
+        with redis.Redis(unix_socket_path=str(server.socket), db=1,
+                         single_connection_client=True) as client:
+            client.ping()
+            time.sleep(TOLD)
+            assert patterns(db) == 0
+            client.execute_command("SELECT", 0)
+            client.client_setname("mover")
+            comes(db, 1, WITHIN)
+        assert re.search('what they change is looked for: "mover" at ',
+                         at.log())
+
+
+def test_it_does_not_answer_for_a_moment(nginx):
+    """Nobody is taken to be there for that."""
+    with scene(nginx) as (at, server, db):
+        led(db)
+        time.sleep(TOLD)
+        db.execute_command("ACL", "SETUSER", "default", "-info")
+        time.sleep(2)
+        db.execute_command("ACL", "SETUSER", "default", "+info")
+        time.sleep(TOLD)
+        assert at.log().count("is looked for") == 0
+        assert patterns(db) == 0
+        assert events(db) == set("Kl")
+
+
+def test_few_lists(nginx, figures):
+    """To list all connections is asked for where there are new ones, and now
+    and then."""
+    with scene(nginx) as (at, server, db):
+        led(db)
+        time.sleep(TOLD)
+
+        def calls(name):
+            return db.info("commandstats").get(
+                f"cmdstat_{name}", {"calls": 0})["calls"]
+
+        lists, asked = calls("client|list"), calls("info")
+        time.sleep(10)
+        lists = calls("client|list") - lists
+        asked = calls("info") - asked
+        figures(f"{lists} lists, {asked} questions in ten seconds")
+        assert 1 <= lists <= 3 and asked >= 8
+
+
+def test_requests_that_expire_go(nginx, figures):
+    """Where nobody tells of them: they are not to pile up, whatever tags
+    their client gives them."""
+    with RedisServer() as server, redis.Redis(
+            unix_socket_path=str(server.socket), client_name=NODE) as db:
+        at = nginx(exchange=False, location="academy_exchange x;", workers=1,
+                   http=f"""academy_redis name=x server={server.server};
+                            academy_message_expiry 1s;""",
+                   main=f"load_module {MODULE};")
+
+        async def play():
+            client = await Client.open(at.port)
+            box, src = await client.new(), await client.new()
+
+            async def ask(times):
+                for n in range(times):
+                    text = json.loads(message(box, n, src=src, kind="request"))
+                    text["header"]["tag"] = str(uuid.uuid4())[:-1] + "f"
+                    await client.request("PUT", "/message",
+                                         {"message": json.dumps(text)})
+
+            uid = json.loads(box)["uid"]
+            await ask(300)
+            first = db.zcard("academy:requests:" + uid)
+            await asyncio.sleep(2.5)
+            await ask(300)
+            figures(f"{first} requests, then "
+                    f"{db.zcard('academy:requests:' + uid)}")
+            assert first >= 200
+            assert db.zcard("academy:requests:" + uid) <= 300
+
+        run(play(), 60)
+        at.stop()
+
+
 def test_came_and_went(nginx, figures):
     """What was made between two looks is found all the same."""
     with scene(nginx) as (at, server, db):
@@ -210,7 +298,7 @@ def test_may_not_look(nginx):
                    main=f"load_module {MODULE};")
         with redis.Redis(unix_socket_path=str(server.socket),
                          client_name=NODE) as db:
-            comes(db, 1)
+            comes(db, 1, WITHIN)
             db.delete("academy:leader")
             led(db)
             time.sleep(TOLD)

@@ -5,9 +5,10 @@ import time
 
 import pytest
 import redis
-from academy_nginx import MODULE, run
+from academy_nginx import MODULE, run, wait_until
 from academy_redis import RedisServer
 from exchange import Client
+from scripts import new
 
 SETTING = "notify-keyspace-events"
 
@@ -67,6 +68,32 @@ def test_what_may_not_be_set(nginx, figures, flags, most):
                 f"{1000 * took:.1f} ms")
         assert took < most
         assert said == (0 if flags else 1)
+        at.stop()
+
+
+@pytest.mark.parametrize("acl", ["-config", "-config|set"])
+def test_who_cannot_see_is_told_so(nginx, acl):
+    """Events come, but not those of what others change: the log says it once,
+    and when somebody has set it, what they changed meanwhile is found."""
+    with RedisServer(**{SETTING: "Kl",
+                        "user": f"default on nopass ~* &* +@all {acl}",
+                        }) as server:
+        at = exchange(nginx, server)
+        said = "does not tell what others change"
+        with redis.Redis(unix_socket_path=str(server.socket)) as client:
+            client.ping()
+            wait_until(lambda: said in at.log(), 20, "nothing is said")
+            uid = new()
+            client.set(f"active:{uid}", "ACTIVE")
+            client.set(f"agent:{uid}", "m.Made,m.Base")
+            client.set(f"owner:{uid}", "_")
+            time.sleep(1)
+            client.execute_command("ACL", "SETUSER", "default", "+config")
+            client.config_set(SETTING, "Klg$x")
+            client.execute_command("ACL", "SETUSER", "default", acl)
+            wait_until(lambda: client.zscore("academy:all:active:agent", uid)
+                       is not None, 15, "what was made is not found")
+        assert at.log().count(said) == 1
         at.stop()
 
 

@@ -271,8 +271,10 @@ def test_open_requests_that_expired_go(x, db, pair):
     agent, user = pair
     db.zadd("academy:requests:" + agent,
             {f"old {i}": 1e9 + i for i in range(70)})
-    for _ in range(3):
-        x.put(user, agent, new()[:-1] + "0")
+    x.put(user, agent)
+    assert db.zcard("academy:requests:" + agent) == 71
+    for _ in range(2):
+        x.put(user, agent, tidy=True)
     assert db.zcard("academy:requests:" + agent) == 3
 
 
@@ -800,6 +802,46 @@ def test_leave(x, db, pair):
     x.settle((agent, 1, 1))
     x.give_back((agent, 1))
     assert len(x.queue(agent)) == 7
+
+
+def test_leave_in_parts(x, db, pair):
+    """What comes before is not back yet: nothing is taken until it is."""
+    agent, user = pair
+    for i in range(90):
+        x.put(user, agent, json=str(i))
+    assert len(x.take(agent, 90)) == 90
+    other = Exchange(x.db, x.prefix)
+    x.put(user, user)
+    for _ in range(2):
+        assert x.leave() == [OK, 1]
+        assert other.take(agent, 9) == [] and other.more == 2
+        assert 2000 < db.pttl("academy:hold:" + agent) <= 3000
+    assert x.leave() == [OK, 0]
+    assert [json for _, json in other.take(agent, 90)] == [
+        str(i) for i in range(90)]
+    assert db.keys("academy:hold*") == []
+
+    # who is to wait is let go in parts, too
+    boxes = [new() for _ in range(100)]
+    for uid in boxes:
+        x.create(uid)
+        x.put(user, uid)
+        x.take(uid)
+    steps = 0
+    while x.leave()[1]:
+        steps += 1
+        assert len(db.keys("academy:hold:*")) <= 80
+    assert steps == 3 and db.keys("academy:hold*") == []
+
+    # another one's is its own
+    x.take(agent, 90)
+    for i in range(50):
+        x.put(user, agent)
+    x.take(agent, 50)
+    x.leave()
+    db.set("academy:hold:" + agent, other.node)
+    x.leave()
+    assert db.get("academy:hold:" + agent) == other.node
 
 
 def test_leave_of_large_ones(x, pair):

@@ -49,6 +49,11 @@ typedef struct ngx_http_academy_redis_wait_s    ngx_http_academy_redis_wait_t;
 typedef struct ngx_http_academy_redis_keeper_s  ngx_http_academy_redis_keeper_t;
 
 
+/* bytes that are told of one of the others */
+
+#define NGX_HTTP_ACADEMY_REDIS_WHO     160
+
+
 /* of the leader */
 
 typedef struct {
@@ -56,9 +61,15 @@ typedef struct {
     ngx_int_t                           next;       /* that of this time */
     ngx_int_t                           ours;       /* new since the last one */
     ngx_uint_t                          young;      /* times: one has no name */
+    ngx_uint_t                          failed;     /* looks, one by one */
     ngx_int_t                           ever;       /* connections, if known */
     ngx_msec_t                          seen;       /* others; or 0 */
+    ngx_msec_t                          asked;      /* for the list */
+    ngx_msec_t                          took;       /* that it came */
+    ngx_str_t                           who;        /* an other one */
+    u_char                              text[NGX_HTTP_ACADEMY_REDIS_WHO];
     unsigned                            asking:1;
+    unsigned                            listed:1;   /* this time */
     unsigned                            known:1;
     unsigned                            others:1;
 } ngx_http_academy_redis_census_t;

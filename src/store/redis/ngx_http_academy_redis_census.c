@@ -20,7 +20,11 @@
  * Who came and went between two looks is known from the number of connections
  * that there ever were: they have ids, in the order in which they came.
  *
- * Whoever cannot be known to be alone is not.
+ * Redis goes through all connections to list them.  That is asked for when
+ * there are new ones, and now and then, as one may have gone to this database.
+ *
+ * Whoever cannot be known to be alone is not.  Redis may be too busy to answer,
+ * however, and is not to be given more to do for that.
  */
 
 
@@ -29,20 +33,42 @@
 #define NGX_HTTP_ACADEMY_REDIS_STAYS     3600000
 #define NGX_HTTP_ACADEMY_REDIS_KNOWN     60000
 
+/* until the next list, milliseconds; and times that the last one took */
+
+#define NGX_HTTP_ACADEMY_REDIS_LISTED    5000
+#define NGX_HTTP_ACADEMY_REDIS_REST      20
+
 /* looks in a row that may see somebody who has not said yet who it is */
 
 #define NGX_HTTP_ACADEMY_REDIS_YOUNG     3
 
+/* looks in a row that may fail */
 
+#define NGX_HTTP_ACADEMY_REDIS_FAILED    5
+
+
+static ngx_int_t ngx_http_academy_redis_census_info(
+    ngx_http_academy_redis_t *redis, ngx_http_academy_redis_answer_pt handler);
+static void ngx_http_academy_redis_census_glance(
+    ngx_http_academy_redis_t *redis, void *data,
+    ngx_http_academy_redis_answer_t *answer);
+static void ngx_http_academy_redis_census_look(ngx_http_academy_redis_t *redis);
 static void ngx_http_academy_redis_census_list(ngx_http_academy_redis_t *redis,
     void *data, ngx_http_academy_redis_answer_t *answer);
+static ngx_uint_t ngx_http_academy_redis_census_young(ngx_str_t *line);
 static ngx_uint_t ngx_http_academy_redis_census_other(
     ngx_http_academy_redis_t *redis, ngx_str_t *line);
 static ngx_uint_t ngx_http_academy_redis_census_sentinel(ngx_str_t *name);
+static void ngx_http_academy_redis_census_who(
+    ngx_http_academy_redis_census_t *census, ngx_str_t *line);
 static ngx_uint_t ngx_http_academy_redis_census_field(ngx_str_t *line,
     char *name, ngx_str_t *value);
-static void ngx_http_academy_redis_census_info(ngx_http_academy_redis_t *redis,
-    void *data, ngx_http_academy_redis_answer_t *answer);
+static void ngx_http_academy_redis_census_counted(
+    ngx_http_academy_redis_t *redis, void *data,
+    ngx_http_academy_redis_answer_t *answer);
+static void ngx_http_academy_redis_census_end(ngx_http_academy_redis_t *redis);
+static ngx_int_t ngx_http_academy_redis_census_ever(
+    ngx_http_academy_redis_answer_t *answer);
 
 
 void
@@ -50,6 +76,8 @@ ngx_http_academy_redis_census_begin(ngx_http_academy_redis_t *redis)
 {
     redis->census.newest = 0;
     redis->census.young = 0;
+    redis->census.failed = 0;
+    redis->census.took = 0;
     redis->census.known = 0;
     redis->census.seen = 0;
 }
@@ -58,6 +86,7 @@ ngx_http_academy_redis_census_begin(ngx_http_academy_redis_t *redis)
 void
 ngx_http_academy_redis_census(ngx_http_academy_redis_t *redis)
 {
+    ngx_msec_t                        passed;
     ngx_http_academy_redis_census_t  *census;
 
     census = &redis->census;
@@ -69,7 +98,68 @@ ngx_http_academy_redis_census(ngx_http_academy_redis_t *redis)
         return;
     }
 
-    census->others = 1;
+    passed = ngx_current_msec - census->asked;
+
+    if (!census->known || passed >= NGX_HTTP_ACADEMY_REDIS_LISTED) {
+        ngx_http_academy_redis_census_look(redis);
+        return;
+    }
+
+    census->asking = (ngx_http_academy_redis_census_info(redis,
+                                          ngx_http_academy_redis_census_glance)
+                      == NGX_OK);
+}
+
+
+static ngx_int_t
+ngx_http_academy_redis_census_info(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_answer_pt handler)
+{
+    return ngx_http_academy_redis_plain(redis, NGX_HTTP_ACADEMY_COMMAND_INFO,
+                                        handler, NULL, "INFO stats");
+}
+
+
+/* without a new connection all is as it was */
+
+static void
+ngx_http_academy_redis_census_glance(ngx_http_academy_redis_t *redis,
+    void *data, ngx_http_academy_redis_answer_t *answer)
+{
+    ngx_int_t                         ever;
+    ngx_http_academy_redis_census_t  *census;
+
+    census = &redis->census;
+    census->asking = 0;
+
+    ever = ngx_http_academy_redis_census_ever(answer);
+
+    if (ever != NGX_ERROR && census->known && ever == census->ever) {
+        ngx_http_academy_redis_census_end(redis);
+        return;
+    }
+
+    if (ngx_http_academy_redis_commands_up(redis)) {
+        ngx_http_academy_redis_census_look(redis);
+    }
+}
+
+
+static void
+ngx_http_academy_redis_census_look(ngx_http_academy_redis_t *redis)
+{
+    ngx_http_academy_redis_census_t  *census;
+
+    census = &redis->census;
+
+    if (ngx_current_msec - census->asked
+        < NGX_HTTP_ACADEMY_REDIS_REST * census->took)
+    {
+        return;
+    }
+
+    census->listed = 0;
+    census->asked = ngx_current_msec;
 
     if (ngx_http_academy_redis_plain(redis, NGX_HTTP_ACADEMY_COMMAND_CLIENTS,
                                      ngx_http_academy_redis_census_list, NULL,
@@ -79,17 +169,11 @@ ngx_http_academy_redis_census(ngx_http_academy_redis_t *redis)
         return;
     }
 
-    census->asking = 1;
-
     /* behind the list, so that one who comes in between is not of ours */
 
-    if (ngx_http_academy_redis_plain(redis, NGX_HTTP_ACADEMY_COMMAND_INFO,
-                                     ngx_http_academy_redis_census_info, NULL,
-                                     "INFO stats")
-        != NGX_OK)
-    {
-        census->asking = 0;
-    }
+    census->asking = (ngx_http_academy_redis_census_info(redis,
+                                         ngx_http_academy_redis_census_counted)
+                      == NGX_OK);
 }
 
 
@@ -107,14 +191,22 @@ ngx_http_academy_redis_census_list(ngx_http_academy_redis_t *redis, void *data,
 
     census = &redis->census;
 
-    census->ours = 0;
-    census->next = census->newest;
-
     if (answer->reply == NULL || answer->reply->type != REDIS_REPLY_STRING) {
         return;
     }
 
+    ngx_time_update();
+
+    census->took = ngx_current_msec - census->asked;
+    census->took = ngx_min(census->took, NGX_HTTP_ACADEMY_REDIS_KNOWN
+                                         / NGX_HTTP_ACADEMY_REDIS_REST);
+    census->listed = 1;
     census->others = 0;
+    census->ours = 0;
+    census->next = census->newest;
+
+    ngx_str_set(&census->who, "somebody who is gone");
+
     young = 0;
 
     p = (u_char *) answer->reply->str;
@@ -130,23 +222,20 @@ ngx_http_academy_redis_census_list(ngx_http_academy_redis_t *redis, void *data,
             continue;
         }
 
-        if (ngx_http_academy_redis_census_other(redis, &line)) {
+        /* a node says at once who it is, and all say which database: then */
 
-            /* a node says at once who it is: a moment later */
-
-            if (ngx_strnstr(line.data, " name= ", line.len)
-                && ngx_strnstr(line.data, " age=0 ", line.len))
-            {
-                young = 1;
-
-            } else {
-                census->others = 1;
-            }
-
+        if (ngx_http_academy_redis_census_young(&line)) {
+            young = 1;
             continue;
         }
 
-        if (!ngx_http_academy_redis_census_field(&line, "id=", &value)) {
+        if (ngx_http_academy_redis_census_other(redis, &line)
+            || !ngx_http_academy_redis_census_field(&line, "id=", &value))
+        {
+            if (!census->others) {
+                ngx_http_academy_redis_census_who(census, &line);
+            }
+
             census->others = 1;
             continue;
         }
@@ -160,6 +249,14 @@ ngx_http_academy_redis_census_list(ngx_http_academy_redis_t *redis, void *data,
     }
 
     census->young = young ? census->young + 1 : 0;
+}
+
+
+static ngx_uint_t
+ngx_http_academy_redis_census_young(ngx_str_t *line)
+{
+    return ngx_strnstr(line->data, " name= ", line->len)
+           && ngx_strnstr(line->data, " age=0 ", line->len);
 }
 
 
@@ -232,6 +329,27 @@ ngx_http_academy_redis_census_sentinel(ngx_str_t *name)
 }
 
 
+/* Redis lets no blank and no control character into a name */
+
+static void
+ngx_http_academy_redis_census_who(ngx_http_academy_redis_census_t *census,
+    ngx_str_t *line)
+{
+    ngx_str_t  addr, name;
+
+    ngx_str_null(&addr);
+    ngx_str_null(&name);
+
+    (void) ngx_http_academy_redis_census_field(line, " addr=", &addr);
+    (void) ngx_http_academy_redis_census_field(line, " name=", &name);
+
+    census->who.data = census->text;
+    census->who.len = ngx_snprintf(census->text, NGX_HTTP_ACADEMY_REDIS_WHO,
+                                   "\"%V\" at %V", &name, &addr)
+                      - census->text;
+}
+
+
 /* up to a blank, or the end of a line */
 
 static ngx_uint_t
@@ -257,34 +375,44 @@ ngx_http_academy_redis_census_field(ngx_str_t *line, char *name,
 }
 
 
+/* how many there ever were, with those of the list */
+
 static void
-ngx_http_academy_redis_census_info(ngx_http_academy_redis_t *redis, void *data,
-    ngx_http_academy_redis_answer_t *answer)
+ngx_http_academy_redis_census_counted(ngx_http_academy_redis_t *redis,
+    void *data, ngx_http_academy_redis_answer_t *answer)
 {
     ngx_int_t                         ever;
-    ngx_str_t                         text, value;
     ngx_http_academy_redis_census_t  *census;
 
     census = &redis->census;
     census->asking = 0;
 
-    ever = NGX_ERROR;
-
-    if (answer->reply && answer->reply->type == REDIS_REPLY_STRING) {
-        text.data = (u_char *) answer->reply->str;
-        text.len = answer->reply->len;
-
-        if (ngx_http_academy_redis_census_field(&text,
-                                                "total_connections_received:",
-                                                &value))
-        {
-            ever = ngx_atoi(value.data, value.len);
-        }
+    if (!ngx_http_academy_redis_commands_up(redis)) {
+        return;
     }
+
+    ever = ngx_http_academy_redis_census_ever(answer);
+
+    if (!census->listed || ever == NGX_ERROR) {
+
+        if (++census->failed < NGX_HTTP_ACADEMY_REDIS_FAILED) {
+            return;
+        }
+
+        ngx_str_set(&census->who, "it does not say who is");
+
+        census->others = 1;
+        census->known = 0;
+
+        ngx_http_academy_redis_census_end(redis);
+        return;
+    }
+
+    census->failed = 0;
 
     /* the next look sees who that is */
 
-    if (ever != NGX_ERROR && !census->others && census->young
+    if (!census->others && census->young
         && census->young <= NGX_HTTP_ACADEMY_REDIS_YOUNG)
     {
         return;
@@ -292,16 +420,27 @@ ngx_http_academy_redis_census_info(ngx_http_academy_redis_t *redis, void *data,
 
     /* fewer than before: somebody has reset what Redis counts */
 
-    if (ever == NGX_ERROR || census->young
+    if (census->young
         || (census->known && (ever < census->ever
                               || ever - census->ever > census->ours)))
     {
         census->others = 1;
     }
 
-    census->known = (ever != NGX_ERROR);
+    census->known = 1;
     census->ever = ever;
     census->newest = census->next;
+
+    ngx_http_academy_redis_census_end(redis);
+}
+
+
+static void
+ngx_http_academy_redis_census_end(ngx_http_academy_redis_t *redis)
+{
+    ngx_http_academy_redis_census_t  *census;
+
+    census = &redis->census;
 
     if (census->others) {
         census->seen = ngx_max(ngx_current_msec, 1);
@@ -310,4 +449,27 @@ ngx_http_academy_redis_census_info(ngx_http_academy_redis_t *redis, void *data,
     ngx_http_academy_redis_keeper_company(redis,
                    census->seen && ngx_current_msec - census->seen
                                    < NGX_HTTP_ACADEMY_REDIS_STAYS);
+}
+
+
+static ngx_int_t
+ngx_http_academy_redis_census_ever(ngx_http_academy_redis_answer_t *answer)
+{
+    ngx_str_t  text, value;
+
+    if (answer->reply == NULL || answer->reply->type != REDIS_REPLY_STRING) {
+        return NGX_ERROR;
+    }
+
+    text.data = (u_char *) answer->reply->str;
+    text.len = answer->reply->len;
+
+    if (!ngx_http_academy_redis_census_field(&text,
+                                             "total_connections_received:",
+                                             &value))
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_atoi(value.data, value.len);
 }

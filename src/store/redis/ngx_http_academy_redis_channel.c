@@ -212,6 +212,11 @@ ngx_http_academy_redis_alive(ngx_http_academy_redis_peer_t *peer, char *kind,
         return;
     }
 
+    if (ngx_strcmp(event->str, "expire") == 0) {
+        ngx_http_academy_redis_heard_changes(peer->redis);
+        return;
+    }
+
     text.data = (u_char *) event->str;
     text.len = event->len;
 

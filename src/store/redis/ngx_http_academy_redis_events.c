@@ -41,6 +41,8 @@ static void ngx_http_academy_redis_set_events(
     ngx_http_academy_redis_peer_t *peer, char *flags, size_t len);
 static void ngx_http_academy_redis_events_set(redisAsyncContext *ac,
     void *reply, void *data);
+static void ngx_http_academy_redis_blind(ngx_http_academy_redis_t *redis);
+static void ngx_http_academy_redis_sees(ngx_http_academy_redis_t *redis);
 static void ngx_http_academy_redis_pushed(redisAsyncContext *ac, void *reply,
     void *data);
 
@@ -67,6 +69,9 @@ ngx_http_academy_redis_got_events(redisAsyncContext *ac, void *data,
 {
     redisReply  *reply = data;
 
+    ngx_http_academy_redis_t       *redis;
+    ngx_http_academy_redis_link_t  *link;
+
     if (reply == NULL) {
         return;
     }
@@ -78,7 +83,15 @@ ngx_http_academy_redis_got_events(redisAsyncContext *ac, void *data,
                                           reply->element[1]->len);
 
     } else {
-        ((ngx_http_academy_redis_peer_t *) peer)->redis->link->doubt = 1;
+        redis = ((ngx_http_academy_redis_peer_t *) peer)->redis;
+        link = redis->link;
+        link->doubt = 1;
+
+        if (redis->others && link->up && !link->changes
+            && !link->probe.timer_set)
+        {
+            ngx_http_academy_redis_probe(redis);
+        }
     }
 
     ngx_http_academy_redis_said(peer);
@@ -120,6 +133,7 @@ ngx_http_academy_redis_set_events(ngx_http_academy_redis_peer_t *peer,
     }
 
     if (p == buf + len) {
+        ngx_http_academy_redis_sees(redis);
         return;
     }
 
@@ -150,17 +164,7 @@ ngx_http_academy_redis_events_set(redisAsyncContext *ac, void *data,
     if (reply->type == REDIS_REPLY_ERROR) {
         redis->link->doubt = 1;
 
-        if (redis->others && !redis->link->blind) {
-            redis->link->blind = 1;
-
-            ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                          "redis \"%V\" does not tell what others change, and "
-                          "this cannot be set from here: "
-                          "\"notify-keyspace-events\" has to contain \""
-                          NGX_HTTP_ACADEMY_REDIS_EVENTS
-                          NGX_HTTP_ACADEMY_REDIS_CHANGED "\"",
-                          &redis->exchange.name);
-        }
+        ngx_http_academy_redis_blind(redis);
 
     } else if (redis->others) {
         redis->link->blind = 0;
@@ -171,6 +175,45 @@ ngx_http_academy_redis_events_set(redisAsyncContext *ac, void *data,
     }
 
     ngx_http_academy_redis_said(peer);
+}
+
+
+static void
+ngx_http_academy_redis_blind(ngx_http_academy_redis_t *redis)
+{
+    ngx_http_academy_redis_link_t  *link;
+
+    link = redis->link;
+
+    if (!redis->others || link->blind) {
+        return;
+    }
+
+    link->blind = 1;
+
+    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                  "redis \"%V\" does not tell what others change, and this "
+                  "cannot be set from here: \"notify-keyspace-events\" has to "
+                  "contain \"" NGX_HTTP_ACADEMY_REDIS_EVENTS
+                  NGX_HTTP_ACADEMY_REDIS_CHANGED "\"",
+                  &redis->exchange.name);
+}
+
+
+/* somebody has set it: what others changed before has to be looked for */
+
+static void
+ngx_http_academy_redis_sees(ngx_http_academy_redis_t *redis)
+{
+    if (!redis->link->blind) {
+        return;
+    }
+
+    redis->link->blind = 0;
+
+    if (redis->others) {
+        ngx_http_academy_redis_keeper_told(redis);
+    }
 }
 
 
@@ -186,6 +229,7 @@ ngx_http_academy_redis_probe(ngx_http_academy_redis_t *redis)
 
     link->pushed = 0;
     link->heard = 0;
+    link->changes = 0;
 
     name.data = link->alive.data + link->channel.len;
     name.len = link->alive.len - link->channel.len;
@@ -227,7 +271,21 @@ ngx_http_academy_redis_probe_handler(ngx_event_t *ev)
 
     link = redis->link;
 
-    if (!link->up || !link->pushed || link->heard) {
+    if (!link->up || !link->pushed) {
+        return;
+    }
+
+    if (link->heard) {
+
+        /* the setting cannot be read, or was not what it should be */
+
+        if (link->changes) {
+            ngx_http_academy_redis_sees(redis);
+
+        } else if (link->doubt) {
+            ngx_http_academy_redis_blind(redis);
+        }
+
         return;
     }
 
@@ -255,6 +313,13 @@ ngx_http_academy_redis_probe_handler(ngx_event_t *ev)
                   NGX_HTTP_ACADEMY_REDIS_CHANGED "\"; until"
                   " then messages are looked for once a second",
                   &redis->exchange.name);
+}
+
+
+void
+ngx_http_academy_redis_heard_changes(ngx_http_academy_redis_t *redis)
+{
+    redis->link->changes = 1;
 }
 
 

@@ -248,10 +248,6 @@ ngx_http_academy_redis_keeper_down(ngx_http_academy_redis_t *redis)
     redis->keeper->scans = 0;
 
     redis->others = 0;
-
-    /* the next one may have another clock */
-
-    redis->ahead = 0;
 }
 
 
@@ -377,7 +373,6 @@ ngx_http_academy_redis_lead(ngx_http_academy_redis_t *redis, redisReply *reply)
                       &redis->exchange.name);
 
         keeper->leader = 1;
-
         keeper->counted = 0;
 
         ngx_http_academy_redis_census_begin(redis);
@@ -462,13 +457,19 @@ ngx_http_academy_redis_keeper_company(ngx_http_academy_redis_t *redis,
     ngx_http_academy_redis_ask_events(redis);
 
     if (ngx_http_academy_redis_psubscribe(redis, &keeper->told) != NGX_OK) {
+
+        /* the next look tells of them again */
+
+        keeper->counted = !first;
+
+        redis->census.seen = 0;
         return;
     }
 
     ngx_log_error(NGX_LOG_INFO, ngx_cycle->log, 0,
                   "others are connected to redis \"%V\", "
-                  "what they change is looked for",
-                  &redis->exchange.name);
+                  "what they change is looked for: %V",
+                  &redis->exchange.name, &redis->census.who);
 
     keeper->patterns = 1;
 }

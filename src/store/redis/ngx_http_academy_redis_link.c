@@ -456,6 +456,10 @@ ngx_http_academy_redis_lost(ngx_http_academy_redis_peer_t *peer,
         link->unwritten = 0;
         link->loading = 0;
 
+        /* the next one may have another clock */
+
+        redis->ahead = 0;
+
         if (link->events.ac) {
             ngx_http_academy_redis_down(&link->events, why);
 

@@ -102,6 +102,7 @@ struct ngx_http_academy_redis_link_s {
     unsigned                             told:1;     /* that it is down */
     unsigned                             pushed:1;   /* what is to be heard */
     unsigned                             heard:1;
+    unsigned                             changes:1;  /* heard, those as well */
     unsigned                             doubt:1;    /* if events come */
     unsigned                             deaf:1;     /* they do not */
     unsigned                             blind:1;    /* nor those of others */
@@ -161,6 +162,7 @@ void ngx_http_academy_redis_pong(redisAsyncContext *ac, void *reply,
 void ngx_http_academy_redis_probe(ngx_http_academy_redis_t *redis);
 void ngx_http_academy_redis_probe_handler(ngx_event_t *ev);
 void ngx_http_academy_redis_heard(ngx_http_academy_redis_t *redis);
+void ngx_http_academy_redis_heard_changes(ngx_http_academy_redis_t *redis);
 
 
 /* command.c */

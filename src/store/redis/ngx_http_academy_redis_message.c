@@ -35,6 +35,13 @@
 #define NGX_HTTP_ACADEMY_REDIS_DOUBT   5000
 #define NGX_HTTP_ACADEMY_REDIS_DOUBTS  2
 
+/*
+ * Of so many requests one removes some that have expired: more than one, so
+ * that they do not become more.  Which one it is, no client is to choose.
+ */
+
+#define NGX_HTTP_ACADEMY_REDIS_TIDY    16
+
 /* so far a message's kind is looked for */
 
 #define NGX_HTTP_ACADEMY_REDIS_KIND    4096
@@ -131,7 +138,8 @@ ngx_http_academy_redis_put(ngx_http_academy_call_t *call)
     }
 
     p = ids;
-    *p++ = call->verify_source ? '1' : '0';
+    *p++ = '0' + (call->verify_source ? 1 : 0)
+           + (ngx_random() % NGX_HTTP_ACADEMY_REDIS_TIDY ? 0 : 2);
     *p++ = env->request ? 'q' : 'r';
     p = ngx_http_academy_uuid_print(p, env->src.id.uid);
     p = ngx_http_academy_uuid_print(p, env->dest.id.uid);

@@ -1,6 +1,6 @@
 -- What is handed over to a node goes to a stream that is there as long as the
 -- node is: an entry is the mailbox, which lease would have been the node's next
--- when it began to wait, for how long the message may be queued, and the message.
+-- when it began to wait, for how long the message may be queued, and its text.
 
 local function handed_open(node)
     local handed = P .. 'academy:handed:' .. node

@@ -1,9 +1,10 @@
 -- uses: common_held common_lease
 -- ARGV: P node n dead(0/1)
 -- Up to n messages that a node has leased go back, 40 at the most, and fewer if
--- they are large; answers whether there are more.  A node without any is
--- forgotten.  One that is said to be dead, and shows that it lives, keeps all:
--- the answer is 2.
+-- they are large; answers whether there is more to do.  Nothing is taken of
+-- their mailboxes before all are back: older ones come later.  A node without
+-- any is forgotten.  One that is said to be dead, and shows that it lives, keeps
+-- all: the answer is 2.
 
 local node, time = ARGV[2], math.floor(1000 * now())
 
@@ -15,15 +16,16 @@ end
 
 local leases, handed = P .. 'academy:leases:' .. node,
                        P .. 'academy:handed:' .. node
+local hold, holds = P .. 'academy:hold:', P .. 'academy:holds:' .. node
+local back = {}
 local most = math.min(ARGV[3], 40)
 local names = call('ZREVRANGE', leases, 0, most - 1, 'WITHSCORES')
 local entries = call('XREVRANGE', handed, '+', '-', 'COUNT', most)
 local i, j, size = 1, 1, 0
 
--- Both are by time, the newest first.  Within a millisecond, or where the clock
--- was set back and the ids go on with the time before, leases of the same
--- mailbox tell: what was leased before it waited comes before what was handed
--- over to it.
+-- Both are by time, the newest first.  Within a millisecond, or as long as ids
+-- are of a time to come since the clock was set back, leases of the same mailbox
+-- tell: what was leased before it waited comes before what was handed over to it.
 
 local function later(entry)
     local at = tonumber(string.match(entry[1], '^%d+'))
@@ -47,29 +49,50 @@ end
 
 for _ = 1, most do
     local entry, name = entries[j], names[i]
+    local uid
 
     if entry and not (name and later(entry)) then
-        size = size + give(node, string.sub(entry[2][1], 1, 36), entry[1])
+        uid = string.sub(entry[2][1], 1, 36)
+        size = size + give(node, uid, entry[1])
         j = j + 1
 
     elseif name then
-        size = size + give(node, string.sub(name, 1, 36), string.sub(name, 38))
+        uid = string.sub(name, 1, 36)
+        size = size + give(node, uid, string.sub(name, 38))
         i = i + 2
 
     else
         break
     end
 
+    back[uid] = true
+
     if size >= 131072 then
         break
     end
 end
 
-if call('XLEN', handed) > 0 then
+if call('XLEN', handed) > 0 or call('EXISTS', leases) == 1 then
+
+    -- without memory for it they may come in another order
+
+    for uid in pairs(back) do
+        redis.pcall('SADD', holds, uid)
+        redis.pcall('SET', hold .. uid, node, 'PX', 3000)
+    end
+
+    redis.pcall('PEXPIRE', holds, 60000)
+
     return { OK, 1 }
 end
 
-if call('EXISTS', leases) == 1 then
+for _, uid in ipairs(call('SPOP', holds, most)) do
+    if call('GET', hold .. uid) == node then
+        call('DEL', hold .. uid)
+    end
+end
+
+if call('EXISTS', holds) == 1 then
     return { OK, 1 }
 end
 

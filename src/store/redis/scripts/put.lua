@@ -1,8 +1,9 @@
 -- uses: common_sign common_held
 -- ARGV: P client groups ids header json dedupe_ms msgexp grave limits after
 -- before ends
--- ids: whether the source is verified (1/0), q or r for a request or a response,
--- src, dest and tag, all of the same length.  limits: of messages and bytes, or
+-- ids: whether the source is verified, 1, and whether the mailbox's requests
+-- that have expired go, 2; q or r for a request or a response, src, dest and
+-- tag; all of the same length.  limits: of messages and bytes, or
 -- empty.  A sign of life between after and before is one of a moment ago; ends:
 -- when the request expires; all three in seconds, as the caller knows the time,
 -- and empty if it does not.
@@ -51,7 +52,7 @@ then
     -- the figures and the heartbeat of another one are not this caller's
 
     if known and not permitted(src, v[4], ARGV[2], ARGV[3]) then
-        if string.sub(ids, 1, 1) == '1' then
+        if string.sub(ids, 1, 1) % 2 == 1 then
             return { FORBIDDEN }
         end
 
@@ -166,9 +167,7 @@ if request then
         call('EXPIRE', requests, longer and ARGV[8] or ARGV[9])
     end
 
-    -- of what has expired, now and then some go
-
-    if string.sub(tag, -1) == '0' then
+    if string.sub(ids, 1, 1) >= '2' then
         local late = call('ZRANGEBYSCORE', requests, '-inf',
                           '(' .. call('TIME')[1], 'LIMIT', 0, 40)
         if #late > 0 then
