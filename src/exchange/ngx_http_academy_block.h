@@ -391,12 +391,14 @@ ngx_http_academy_block_specials(ngx_http_academy_block_t a,
 }
 
 
-/* copies four blocks, unless they hold what is looked for: whether it did */
+/* what is looked for in four blocks */
 
 typedef ngx_uint_t (*ngx_http_academy_block_pt)(ngx_http_academy_block_t a,
     ngx_http_academy_block_t b, ngx_http_academy_block_t c,
     ngx_http_academy_block_t d);
 
+
+/* copies four blocks, unless they hold what is looked for: whether it did */
 
 static ngx_inline ngx_uint_t
 ngx_http_academy_block_copy(u_char *dst, u_char *src,

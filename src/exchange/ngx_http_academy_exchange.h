@@ -272,7 +272,8 @@ struct ngx_http_academy_exchange_s {
     ngx_str_t                   name;
     ngx_http_academy_store_t   *store;
     ngx_http_academy_expiry_t  *expiry;
-    ngx_http_academy_figures_t  *figures;
+    ngx_http_academy_figures_t *figures;
+    ngx_http_academy_limits_t   least;         /* of any location's */
 };
 
 

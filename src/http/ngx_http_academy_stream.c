@@ -174,7 +174,6 @@ ngx_http_academy_stream_create(ngx_http_request_t *r)
     s->call.log = r->connection->log;
     s->call.id = ctx->call.id;
     s->call.agent_timeout = ctx->call.agent_timeout;
-    s->call.limits = ctx->call.limits;
     s->call.asked = 1;
     s->call.stays = 1;
     s->call.done = ngx_http_academy_stream_done;
@@ -545,7 +544,7 @@ ngx_http_academy_stream_run(ngx_http_academy_stream_t *s)
 
     if (s->wire) {
         ngx_http_academy_wire_leave(&s->wait);
-        ngx_http_academy_wire_glance(s->wire, s->call.limits);
+        ngx_http_academy_wire_glance(s->wire, &s->call.exchange->least);
     }
 
     for (turn = 0; !s->batch && !s->waiting; turn++) {

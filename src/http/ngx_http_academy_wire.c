@@ -16,9 +16,9 @@
 /*
  * What a peer has acknowledged is what was written less what the socket's send
  * queue still holds (SIOCOUTQ).  The kernel tells nobody when that changes, so
- * it is looked at when there is an occasion: before more is written, when the
- * client says something or leaves, and a few times by a timer that all wires
- * of a process share.
+ * it is looked at when there is an occasion: before more is written, on a
+ * stream if some messages are, when the client says something or leaves, and a
+ * few times by a timer that all wires of a process share.
  *
  * How much was written nginx counts for a plain connection, OpenSSL for one of
  * TLS.  Where neither counts, only an empty queue tells.
@@ -465,7 +465,8 @@ void
 ngx_http_academy_wire_glance(ngx_http_academy_wire_t *wire,
     ngx_http_academy_limits_t *limits)
 {
-    if (wire->n < NGX_HTTP_ACADEMY_WIRE_SOME
+    if (!wire->doubted
+        && wire->n < NGX_HTTP_ACADEMY_WIRE_SOME
         && wire->bytes < NGX_HTTP_ACADEMY_WIRE_BYTES
         && wire->n < limits->messages / NGX_HTTP_ACADEMY_WIRE_SHARE
         && wire->bytes < limits->bytes / NGX_HTTP_ACADEMY_WIRE_SHARE)
@@ -730,6 +731,7 @@ ngx_http_academy_wire_release(ngx_http_academy_wire_t *wire)
 static void
 ngx_http_academy_wire_timer_handler(ngx_event_t *ev)
 {
+    ngx_uint_t                n;
     ngx_queue_t              *q, *next;
     ngx_http_academy_wire_t  *wire;
 
@@ -751,9 +753,13 @@ ngx_http_academy_wire_timer_handler(ngx_event_t *ev)
                                  NGX_HTTP_ACADEMY_WIRE_LAST);
         wire->due = ngx_current_msec + wire->interval;
 
+        n = wire->n;
+
         ngx_http_academy_wire_check(wire);
 
-        if (wire->n && !wire->doubted) {
+        /* what is left may have been written a moment ago */
+
+        if (wire->n && wire->n == n && !wire->doubted) {
             ngx_http_academy_wire_doubt(wire);
         }
     }

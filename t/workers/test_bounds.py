@@ -212,21 +212,24 @@ def test_what_is_on_its_way_counts(nginx, figures, end):
     run(test())
 
 
-@pytest.mark.parametrize("bound", [4, 40, 400])
+@pytest.mark.parametrize("bound", [2, 4, 40, 400])
 @pytest.mark.parametrize("what", ["messages", "bytes"])
-def test_what_a_stream_has_leaves_room(nginx, figures, what, bound):
+@pytest.mark.parametrize("where", ["", "/free"])
+def test_what_a_stream_has_leaves_room(nginx, figures, what, bound, where):
     """Messages on a stream are settled some at a time, but not where a few of
-    them are much of what the mailbox may hold."""
+    them are much of what the mailbox may hold, wherever they are put."""
     size = 1024
     limit = bound if what == "messages" else bound * size
     server = nginx(location=f"""
         academy_message_size {size};
-        academy_mailbox_{what} {limit};""")
+        academy_mailbox_{what} {limit};""",
+                   server="location /free/ { academy_exchange exchange; }")
 
     async def test():
         client = await Client.open(server.port)
         box = await client.new()
-        stream = await (await Client.open(server.port)).stream(box)
+        stream = await (await Client.open(server.port)).listen(
+            {"mailbox": box}, where + "/mailbox/listen")
         refused = 0
         for n in range(500):
             answer = await client.try_put(box, f"{n:0400}")

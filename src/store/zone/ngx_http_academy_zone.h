@@ -576,6 +576,7 @@ ngx_http_academy_zone_hash_uid(ngx_http_academy_zone_t *zone, u_char uid[16],
     return ngx_http_academy_zone_fold(a, b ^ zone->sh->key[1]);
 }
 
+
 /* ends a call that was not parked */
 ngx_int_t ngx_http_academy_zone_done(ngx_http_academy_call_t *call,
     ngx_http_academy_result_e result);
@@ -585,6 +586,8 @@ ngx_int_t ngx_http_academy_zone_done(ngx_http_academy_call_t *call,
 
 ngx_http_academy_mailbox_t *ngx_http_academy_zone_find(
     ngx_http_academy_zone_t *zone, ngx_http_academy_id_t *id);
+ngx_uint_t ngx_http_academy_zone_owned(ngx_http_academy_mailbox_t *mailbox,
+    ngx_http_academy_caller_t *caller);
 ngx_uint_t ngx_http_academy_zone_permitted(ngx_http_academy_mailbox_t *mailbox,
     ngx_http_academy_caller_t *caller);
 

@@ -306,9 +306,7 @@ ngx_http_academy_zone_row(ngx_http_academy_zone_t *zone,
     owner = mailbox->owner;
     ngx_http_academy_row_text(&row->owner, owner->id, owner->len);
 
-    row->owned = (owner->len == call->caller->id.len
-                  && ngx_memcmp(owner->id, call->caller->id.data, owner->len)
-                     == 0);
+    row->owned = ngx_http_academy_zone_owned(mailbox, call->caller);
 
     row->terminated = mailbox->terminated;
     row->queued = mailbox->queued;

@@ -21,8 +21,6 @@
 
 static ngx_http_academy_mailbox_t **ngx_http_academy_zone_bucket(
     ngx_http_academy_zone_t *zone, ngx_http_academy_id_t *id);
-static ngx_uint_t ngx_http_academy_zone_owned(
-    ngx_http_academy_mailbox_t *mailbox, ngx_http_academy_caller_t *caller);
 static ngx_http_academy_result_e ngx_http_academy_zone_open_owned(
     ngx_http_academy_zone_t *zone, ngx_http_academy_call_t *call,
     ngx_http_academy_mailbox_t **mailbox);
@@ -70,7 +68,7 @@ ngx_http_academy_zone_find(ngx_http_academy_zone_t *zone,
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_academy_zone_owned(ngx_http_academy_mailbox_t *mailbox,
     ngx_http_academy_caller_t *caller)
 {
