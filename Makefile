@@ -744,7 +744,7 @@ make              build build/$(MODULE).so
 make run          install what is missing, build, serve conf-examples/
                   minimal.conf on 127.0.0.1:8700; CONF=FILE serves another
 make agent        run the README's first agent against `make run`
-make test         everything: several builds, all suites (about ten minutes)
+make test         everything: several builds, all suites (a quarter of an hour)
 make test-STEP    one step of it: $(wordlist 1,5,$(STEPS))
                   $(wordlist 6,11,$(STEPS))
                   $(wordlist 12,17,$(STEPS))

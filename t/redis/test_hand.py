@@ -506,33 +506,37 @@ def test_a_worker_that_dies(nginx, server, figures):
     nothing_left(server)
 
 
-def test_a_worker_that_exits(nginx, server):
+def test_a_worker_that_exits(nginx, server, figures):
     """On a reload, and at once, in the midst of it."""
     at, other = exchange(nginx, server), exchange(nginx, server)
 
     async def test():
         sender = await Client.open(other.port)
         box = await sender.new()
-        seen, count = [], 600
+        seen, put, enough = [], 0, False
 
-        async def put():
-            for i in range(count):
-                await sender.put(box, i, kind="request")
+        async def putting():
+            nonlocal put
+            while not enough:
+                await sender.put(box, put, kind="request")
+                put += 1
 
-        putting = asyncio.create_task(put())
-        for turn in range(3):
+        task = asyncio.create_task(putting())
+        for _ in range(2):
             listener = await Client.open(at.port)
             stream = await listener.stream(box)
-            if turn < 2:
-                seen += await bodies(stream, 50)
-                await asyncio.to_thread(at.reload)
-            while len(set(seen)) < count:
-                text = await stream.next()
-                if text is None:
-                    break
+            seen += await bodies(stream, 50)
+            await asyncio.to_thread(at.reload)
+            while (text := await stream.next()) is not None:
                 seen.append(body_of(text))
-        await putting
-        assert set(seen) == set(range(count))
+        enough = True
+        await task
+        listener = await Client.open(at.port)
+        stream = await listener.stream(box)
+        while len(set(seen)) < put:
+            seen += await bodies(stream, 1)
+        figures(f"{put} put, {len(seen)} came")
+        assert set(seen) == set(range(put))
 
     run(test(), 60)
     nothing_left(server)
