@@ -408,6 +408,19 @@ struct ngx_http_academy_zone_s {
 #define ngx_http_academy_zone_ahead(p)  __builtin_prefetch(p)
 
 
+/* a mailbox, which need not be there any more, or NULL */
+
+static ngx_inline void
+ngx_http_academy_zone_mailbox_ahead(ngx_http_academy_mailbox_t *mailbox)
+{
+    size_t  n;
+
+    for (n = 0; n < sizeof(ngx_http_academy_mailbox_t); n += 64) {
+        ngx_http_academy_zone_ahead((u_char *) mailbox + n);
+    }
+}
+
+
 /*
  * A sign of life of a mailbox's agent.  Whether it was silent before is to be
  * known until somebody listens: it may send a heartbeat first.
@@ -577,6 +590,20 @@ ngx_http_academy_zone_hash_uid(ngx_http_academy_zone_t *zone, u_char uid[16],
 }
 
 
+static ngx_inline ngx_uint_t
+ngx_http_academy_zone_owned(ngx_http_academy_mailbox_t *mailbox,
+    ngx_http_academy_caller_t *caller)
+{
+    ngx_http_academy_client_t  *owner;
+
+    owner = mailbox->owner;
+
+    return owner->len == caller->id.len
+           && (owner->len == 0
+               || ngx_memcmp(owner->id, caller->id.data, owner->len) == 0);
+}
+
+
 /* ends a call that was not parked */
 ngx_int_t ngx_http_academy_zone_done(ngx_http_academy_call_t *call,
     ngx_http_academy_result_e result);
@@ -586,8 +613,6 @@ ngx_int_t ngx_http_academy_zone_done(ngx_http_academy_call_t *call,
 
 ngx_http_academy_mailbox_t *ngx_http_academy_zone_find(
     ngx_http_academy_zone_t *zone, ngx_http_academy_id_t *id);
-ngx_uint_t ngx_http_academy_zone_owned(ngx_http_academy_mailbox_t *mailbox,
-    ngx_http_academy_caller_t *caller);
 ngx_uint_t ngx_http_academy_zone_permitted(ngx_http_academy_mailbox_t *mailbox,
     ngx_http_academy_caller_t *caller);
 

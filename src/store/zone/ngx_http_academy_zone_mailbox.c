@@ -69,20 +69,6 @@ ngx_http_academy_zone_find(ngx_http_academy_zone_t *zone,
 
 
 ngx_uint_t
-ngx_http_academy_zone_owned(ngx_http_academy_mailbox_t *mailbox,
-    ngx_http_academy_caller_t *caller)
-{
-    ngx_http_academy_client_t  *owner;
-
-    owner = mailbox->owner;
-
-    return owner->len == caller->id.len
-           && (owner->len == 0
-               || ngx_memcmp(owner->id, caller->id.data, owner->len) == 0);
-}
-
-
-ngx_uint_t
 ngx_http_academy_zone_permitted(ngx_http_academy_mailbox_t *mailbox,
     ngx_http_academy_caller_t *caller)
 {

@@ -23,9 +23,14 @@
 
 #define NGX_HTTP_ACADEMY_COPY        4096
 
-/* pieces that are allocated within one section */
+/* pieces that are allocated within one section, and in one with all the rest */
 
 #define NGX_HTTP_ACADEMY_PIECES      8
+#define NGX_HTTP_ACADEMY_FIRST       3
+
+/* steps of a section that a row of a class takes */
+
+#define NGX_HTTP_ACADEMY_ROW_STEPS   3
 
 /* steps that it takes more to tell a requester that nobody will answer */
 
@@ -64,14 +69,15 @@ static ngx_http_academy_result_e ngx_http_academy_zone_commit(
     ngx_http_academy_message_t *message, ngx_uint_t bucket);
 static ngx_http_academy_result_e ngx_http_academy_zone_message_copy(
     ngx_http_academy_zone_t *zone, ngx_http_academy_message_t *message,
-    ngx_http_academy_envelope_t *env, size_t room);
+    ngx_http_academy_envelope_t *env, size_t room,
+    ngx_http_academy_mailbox_t *dest, ngx_http_academy_mailbox_t *src);
 static size_t ngx_http_academy_zone_make_room(ngx_http_academy_zone_t *zone,
     ngx_http_academy_envelope_t *env, ngx_http_academy_mailbox_t *src);
 static ngx_http_academy_message_t *ngx_http_academy_zone_message_alloc(
     ngx_http_academy_zone_t *zone, size_t size);
 static ngx_int_t ngx_http_academy_zone_chunks_alloc(
     ngx_http_academy_zone_t *zone, ngx_http_academy_chunk_t ***last,
-    size_t *left);
+    size_t *left, ngx_uint_t most);
 static void ngx_http_academy_zone_message_fill(
     ngx_http_academy_message_t *message, u_char *p);
 static ngx_int_t ngx_http_academy_zone_dispose(ngx_http_academy_zone_t *zone,
@@ -125,7 +131,7 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
     ngx_http_academy_zone_ahead(&zone->sh->pendings[bucket]);
 
     if (env->json.len > NGX_HTTP_ACADEMY_COPY) {
-        ngx_http_academy_zone_touch_pages(zone, NGX_HTTP_ACADEMY_PIECES + 1);
+        ngx_http_academy_zone_touch_pages(zone, NGX_HTTP_ACADEMY_FIRST + 1);
 
     } else {
         ngx_http_academy_zone_touch(zone, NGX_HTTP_ACADEMY_TOUCHED);
@@ -187,7 +193,8 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
             break;
         }
 
-        result = ngx_http_academy_zone_message_copy(zone, message, env, room);
+        result = ngx_http_academy_zone_message_copy(zone, message, env, room,
+                                                    dest, src);
         if (result != NGX_HTTP_ACADEMY_OK) {
             goto done;
         }
@@ -234,9 +241,11 @@ done:
 static ngx_http_academy_result_e
 ngx_http_academy_zone_message_copy(ngx_http_academy_zone_t *zone,
     ngx_http_academy_message_t *message, ngx_http_academy_envelope_t *env,
-    size_t room)
+    size_t room, ngx_http_academy_mailbox_t *dest,
+    ngx_http_academy_mailbox_t *src)
 {
     size_t                      left;
+    ngx_uint_t                  most;
     ngx_http_academy_chunk_t  **last;
     ngx_http_academy_result_e   result;
 
@@ -247,6 +256,7 @@ ngx_http_academy_zone_message_copy(ngx_http_academy_zone_t *zone,
     result = NGX_HTTP_ACADEMY_OK;
     last = &message->chunks;
     left = message->size - message->first;
+    most = NGX_HTTP_ACADEMY_FIRST;
 
     while (left) {
 
@@ -261,10 +271,14 @@ ngx_http_academy_zone_message_copy(ngx_http_academy_zone_t *zone,
             goto done;
         }
 
-        if (ngx_http_academy_zone_chunks_alloc(zone, &last, &left) != NGX_OK) {
+        if (ngx_http_academy_zone_chunks_alloc(zone, &last, &left, most)
+            != NGX_OK)
+        {
             result = NGX_HTTP_ACADEMY_FULL;
             goto done;
         }
+
+        most = NGX_HTTP_ACADEMY_PIECES;
 
         ngx_http_academy_fault(zone, "put piece");
 
@@ -272,6 +286,11 @@ ngx_http_academy_zone_message_copy(ngx_http_academy_zone_t *zone,
 
         if (left == 0) {
             ngx_http_academy_zone_message_fill(message, env->json.data);
+
+            /* they may be gone by now: it is where they were, in the zone */
+
+            ngx_http_academy_zone_mailbox_ahead(dest);
+            ngx_http_academy_zone_mailbox_ahead(src);
 
         } else {
             ngx_http_academy_zone_touch_pages(zone, NGX_HTTP_ACADEMY_PIECES);
@@ -660,6 +679,10 @@ ngx_http_academy_zone_settle(ngx_http_academy_exchange_t *exchange,
     for (i = 0; i < n; i++) {
         message = delivery[i].message;
         message->settled = 1;
+
+        if (message->watched) {
+            ngx_http_academy_zone_ahead(&zone->sh->pendings[message->bucket]);
+        }
     }
 
     ngx_http_academy_zone_lock(zone);
@@ -680,6 +703,10 @@ ngx_http_academy_zone_settle(ngx_http_academy_exchange_t *exchange,
         if (message->watched) {
             message->mailbox->heartbeat = ngx_current_msec;
             message->mailbox->beaten = 1;
+
+            /* it is looked for among the requests */
+
+            steps++;
 
             if (ngx_http_academy_zone_keep(zone, message) == NGX_OK) {
                 continue;
@@ -837,7 +864,9 @@ ngx_http_academy_zone_message_alloc(ngx_http_academy_zone_t *zone, size_t size)
     left = size - message->first;
 
     if (size <= NGX_HTTP_ACADEMY_COPY
-        && ngx_http_academy_zone_chunks_alloc(zone, &last, &left) != NGX_OK)
+        && ngx_http_academy_zone_chunks_alloc(zone, &last, &left,
+                                              NGX_HTTP_ACADEMY_PIECES)
+           != NGX_OK)
     {
         ngx_http_academy_zone_message_free(zone, message);
         return NULL;
@@ -855,7 +884,7 @@ ngx_http_academy_zone_message_alloc(ngx_http_academy_zone_t *zone, size_t size)
 
 static ngx_int_t
 ngx_http_academy_zone_chunks_alloc(ngx_http_academy_zone_t *zone,
-    ngx_http_academy_chunk_t ***last, size_t *left)
+    ngx_http_academy_chunk_t ***last, size_t *left, ngx_uint_t most)
 {
     size_t                     n, head;
     ngx_uint_t                 i;
@@ -863,7 +892,7 @@ ngx_http_academy_zone_chunks_alloc(ngx_http_academy_zone_t *zone,
 
     head = sizeof(ngx_http_academy_chunk_t);
 
-    for (i = 0; *left && i < NGX_HTTP_ACADEMY_PIECES; i++) {
+    for (i = 0; *left && i < most; i++) {
 
         n = ngx_http_academy_zone_fit(head + *left);
 
@@ -986,6 +1015,10 @@ ngx_http_academy_zone_dispose(ngx_http_academy_zone_t *zone, ngx_uint_t *left)
         ngx_http_academy_fault(zone, "dispose row");
 
         ngx_slab_free_locked(zone->shpool, row);
+
+        /* it is a page of its own, that nobody has looked at for long */
+
+        *left -= ngx_min(*left - 1, NGX_HTTP_ACADEMY_ROW_STEPS - 1);
     }
 
     return NGX_AGAIN;
