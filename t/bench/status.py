@@ -15,7 +15,8 @@ take alone, in windows without put and get, is taken off, and what is left is
 for put and get.  Throughput is shown beside it: where there are not processors
 enough, those who look take it from those who put and get.  How much of all that
 is of this module shows beside as many requests for nothing, which nginx answers
-by itself.
+by itself: for a third process to ask a thousand times a second takes 2 % from
+the two others on one machine, and 18 % on another.
 """
 
 from __future__ import annotations
@@ -199,7 +200,7 @@ def form(server: Shown, path: str, pairs: int, seconds: float) -> float:
           f'core, and who asks {own:.1%}\n'
           f'  CPU time of a put+get, {cost * 1e6:.1f} us without: '
           f'{quartiles(whole)} in all, {quartiles(beyond)} beyond that '
-          f'share (at most +5 % may be)\n'
+          f'share\n'
           f'  throughput: {quartiles(less)}, {quartiles(most)} beyond that '
           f'share; medians and quartiles of {len(both)} pairs', flush=True)
     return statistics.median(beyond)
@@ -211,13 +212,18 @@ def main() -> int:
     parser.add_argument('--pairs', type=int, default=50)
     parser.add_argument('--form', choices=FORMS, action='append')
     args = parser.parse_args()
-    bad = False
+    bad, plain = False, 0.0
     print('load average', *(f'{n:.2f}' for n in os.getloadavg()))
     with Shown() as server:
         fill(server.port)
         for path in args.form or FORMS:
             found = form(server, path, args.pairs, args.seconds)
-            bad |= found > 0.05 and path != PLAIN
+            if path == PLAIN:
+                plain = found
+                continue
+            print(f'  {found - plain:+.1%} beyond that of {PLAIN} (at most '
+                  f'+5 % may be)', flush=True)
+            bad |= found - plain > 0.05
         bad |= bool(server.alarms())
     print('load average', *(f'{n:.2f}' for n in os.getloadavg()))
     return bad
