@@ -629,7 +629,8 @@ check-style:
 	long() { awk 'length > 80 { print FILENAME ":" FNR }' "$$@"; }
 	find_all() { grep -nE "$$@" $(SOURCES) || true; }
 	say "longer than 80 columns" \
-		"$$(long $(SOURCES) config Makefile conf-examples/*.conf)"
+		"$$(long $(SOURCES) config Makefile conf-examples/*.conf \
+			src/store/redis/scripts/*)"
 	say "tabs, or blanks at a line's end" "$$(find_all $$'\t|[ \t]+$$')"
 	say "not of this house" \
 		"$$(find_all '(^|[^:"])//|\<(assert|abort)\(|TODO|FIXME')"

@@ -525,7 +525,6 @@ ngx_http_academy_exchange_add(ngx_conf_t *cf, ngx_command_t *cmd,
 
     exchange->least.messages = NGX_HTTP_ACADEMY_NO_LIMIT;
     exchange->least.bytes = NGX_HTTP_ACADEMY_NO_LIMIT;
-    exchange->least.mailboxes = NGX_HTTP_ACADEMY_NO_LIMIT;
 
     added = ngx_array_push(&amcf->exchanges);
     if (added == NULL) {
@@ -919,8 +918,8 @@ ngx_http_academy_mount(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
 {
     size_t                         size;
     ngx_http_academy_mount_t      *mount;
-    ngx_http_academy_limits_t     *least;
     ngx_http_core_loc_conf_t      *clcf;
+    ngx_http_academy_limits_t     *least;
     ngx_http_academy_main_conf_t  *amcf;
 
     amcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_academy_module);
@@ -975,7 +974,6 @@ ngx_http_academy_mount(ngx_conf_t *cf, ngx_http_academy_loc_conf_t *conf)
 
     least->messages = ngx_min(least->messages, conf->limits.messages);
     least->bytes = ngx_min(least->bytes, conf->limits.bytes);
-    least->mailboxes = ngx_min(least->mailboxes, conf->limits.mailboxes);
 
     /*
      * A user need not know how long the body of a request becomes.  With a

@@ -158,7 +158,8 @@ class Exchange:
         limits = f"{messages} {size}" if messages or size else ""
         answer = self.run(
             "put", client, groups,
-            f"{verify + 2 * tidy}{'r' if response else 'q'}{src}{dest}{tag or new()}",
+            f"{verify + 2 * tidy}{'r' if response else 'q'}"
+            f"{src}{dest}{tag or new()}",
             header, json, dedupe, self.msgexp, self.grave, limits,
             *self.times())
         self.repeated = answer == [OK, 1]

@@ -240,11 +240,10 @@ def test_requests_that_expire_go(nginx, figures):
             await ask(300)
             first = db.zcard("academy:requests:" + uid)
             await asyncio.sleep(2.5)
-            await ask(300)
+            await ask(600)
             figures(f"{first} requests, then "
                     f"{db.zcard('academy:requests:' + uid)}")
-            assert first >= 200
-            assert db.zcard("academy:requests:" + uid) <= 300
+            assert db.zcard("academy:requests:" + uid) <= 600
 
         run(play(), 60)
         at.stop()

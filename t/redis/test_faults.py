@@ -420,7 +420,8 @@ def test_no_memory(server, nginx, figures):
             fitted.append(sum(sent))
         figures(f"{fitted} messages of 5 KB in 8 MB, all of them delivered, "
                 "once and in order")
-        assert min(fitted) > 300
+        # Half of them are requests, which are open until they are answered.
+        assert min(fitted[:5]) > 300 and min(fitted) > 100
         # To end a mailbox takes no room.
         for box in boxes:
             await client.terminate(box)

@@ -73,6 +73,7 @@ def watched(server, figures, what):
     figures(f"{what}: held {seen['holds']} times, {seen['max']:.0f} us at "
             f"most, p99 {seen['p99']:.1f}")
     assert seen["holds"] > 0 and seen["lost"] == 0
+    assert seen["p99"] < BOUND / 10
     if seen["max"] >= BOUND:
         raise Held(f"{what}: {seen['max']:.0f} us")
 

@@ -122,7 +122,7 @@ typedef struct {
     ngx_queue_t                 leases;      /* for what it brings */
     ngx_queue_t                 stock;       /* brought for nobody yet */
     ngx_queue_t                 handed;      /* over, behind the stock */
-    ngx_queue_t                 place;       /* in todo or idle */
+    ngx_queue_t                 place;       /* in todo, late or idle */
     ngx_queue_t                 subscribe;   /* in wanted */
     ngx_queue_t                 end;         /* in the queue of ends */
     ngx_http_academy_call_t    *last;        /* it knows there are none */
@@ -155,6 +155,7 @@ struct ngx_http_academy_redis_wait_s {
     ngx_rbtree_t                       mailboxes;
     ngx_rbtree_node_t                  sentinel;
     ngx_queue_t                        todo;      /* to be looked at */
+    ngx_queue_t                        late;      /* in a second */
     ngx_queue_t                        idle;      /* oldest first */
     ngx_queue_t                        wanted;    /* to be subscribed */
     ngx_queue_t                        ends;      /* to be handed no more */

@@ -33,7 +33,7 @@
 #define NGX_HTTP_ACADEMY_REDIS_STAYS     3600000
 #define NGX_HTTP_ACADEMY_REDIS_KNOWN     60000
 
-/* until the next list, milliseconds; and times that the last one took */
+/* milliseconds until the next list; times that the last one took, if more */
 
 #define NGX_HTTP_ACADEMY_REDIS_LISTED    5000
 #define NGX_HTTP_ACADEMY_REDIS_REST      20
@@ -42,7 +42,7 @@
 
 #define NGX_HTTP_ACADEMY_REDIS_YOUNG     3
 
-/* looks in a row that may fail */
+/* looks in a row that fail: more than a moment */
 
 #define NGX_HTTP_ACADEMY_REDIS_FAILED    5
 
@@ -66,6 +66,7 @@ static ngx_uint_t ngx_http_academy_redis_census_field(ngx_str_t *line,
 static void ngx_http_academy_redis_census_counted(
     ngx_http_academy_redis_t *redis, void *data,
     ngx_http_academy_redis_answer_t *answer);
+static void ngx_http_academy_redis_census_fail(ngx_http_academy_redis_t *redis);
 static void ngx_http_academy_redis_census_end(ngx_http_academy_redis_t *redis);
 static ngx_int_t ngx_http_academy_redis_census_ever(
     ngx_http_academy_redis_answer_t *answer);
@@ -132,16 +133,25 @@ ngx_http_academy_redis_census_glance(ngx_http_academy_redis_t *redis,
     census = &redis->census;
     census->asking = 0;
 
+    if (!ngx_http_academy_redis_commands_up(redis)) {
+        return;
+    }
+
     ever = ngx_http_academy_redis_census_ever(answer);
 
-    if (ever != NGX_ERROR && census->known && ever == census->ever) {
+    if (ever == NGX_ERROR) {
+        ngx_http_academy_redis_census_fail(redis);
+        return;
+    }
+
+    if (census->known && ever == census->ever) {
+        census->failed = 0;
+
         ngx_http_academy_redis_census_end(redis);
         return;
     }
 
-    if (ngx_http_academy_redis_commands_up(redis)) {
-        ngx_http_academy_redis_census_look(redis);
-    }
+    ngx_http_academy_redis_census_look(redis);
 }
 
 
@@ -152,8 +162,8 @@ ngx_http_academy_redis_census_look(ngx_http_academy_redis_t *redis)
 
     census = &redis->census;
 
-    if (ngx_current_msec - census->asked
-        < NGX_HTTP_ACADEMY_REDIS_REST * census->took)
+    if (census->known && ngx_current_msec - census->asked
+                         < NGX_HTTP_ACADEMY_REDIS_REST * census->took)
     {
         return;
     }
@@ -198,7 +208,7 @@ ngx_http_academy_redis_census_list(ngx_http_academy_redis_t *redis, void *data,
     ngx_time_update();
 
     census->took = ngx_current_msec - census->asked;
-    census->took = ngx_min(census->took, NGX_HTTP_ACADEMY_REDIS_KNOWN
+    census->took = ngx_min(census->took, NGX_HTTP_ACADEMY_REDIS_LISTED
                                          / NGX_HTTP_ACADEMY_REDIS_REST);
     census->listed = 1;
     census->others = 0;
@@ -393,18 +403,8 @@ ngx_http_academy_redis_census_counted(ngx_http_academy_redis_t *redis,
 
     ever = ngx_http_academy_redis_census_ever(answer);
 
-    if (!census->listed || ever == NGX_ERROR) {
-
-        if (++census->failed < NGX_HTTP_ACADEMY_REDIS_FAILED) {
-            return;
-        }
-
-        ngx_str_set(&census->who, "it does not say who is");
-
-        census->others = 1;
-        census->known = 0;
-
-        ngx_http_academy_redis_census_end(redis);
+    if (!census->listed || (ever == NGX_ERROR && !census->others)) {
+        ngx_http_academy_redis_census_fail(redis);
         return;
     }
 
@@ -421,15 +421,38 @@ ngx_http_academy_redis_census_counted(ngx_http_academy_redis_t *redis,
     /* fewer than before: somebody has reset what Redis counts */
 
     if (census->young
+        || ever == NGX_ERROR
         || (census->known && (ever < census->ever
                               || ever - census->ever > census->ours)))
     {
         census->others = 1;
     }
 
-    census->known = 1;
+    census->known = (ever != NGX_ERROR);
     census->ever = ever;
     census->newest = census->next;
+
+    ngx_http_academy_redis_census_end(redis);
+}
+
+
+/* it may be busy for a moment, or not tell this user */
+
+static void
+ngx_http_academy_redis_census_fail(ngx_http_academy_redis_t *redis)
+{
+    ngx_http_academy_redis_census_t  *census;
+
+    census = &redis->census;
+
+    if (++census->failed < NGX_HTTP_ACADEMY_REDIS_FAILED) {
+        return;
+    }
+
+    ngx_str_set(&census->who, "it does not say who is");
+
+    census->others = 1;
+    census->known = 0;
 
     ngx_http_academy_redis_census_end(redis);
 }

@@ -133,7 +133,11 @@ ngx_http_academy_redis_set_events(ngx_http_academy_redis_peer_t *peer,
     }
 
     if (p == buf + len) {
-        ngx_http_academy_redis_sees(redis);
+
+        if (redis->others) {
+            ngx_http_academy_redis_sees(redis);
+        }
+
         return;
     }
 
@@ -211,9 +215,7 @@ ngx_http_academy_redis_sees(ngx_http_academy_redis_t *redis)
 
     redis->link->blind = 0;
 
-    if (redis->others) {
-        ngx_http_academy_redis_keeper_told(redis);
-    }
+    ngx_http_academy_redis_keeper_told(redis);
 }
 
 
@@ -277,9 +279,12 @@ ngx_http_academy_redis_probe_handler(ngx_event_t *ev)
 
     if (link->heard) {
 
-        /* the setting cannot be read, or was not what it should be */
+        /*
+         * The setting cannot be read, or was not what it should be.  One of the
+         * kinds that tell of changes stands for all.
+         */
 
-        if (link->changes) {
+        if (link->changes && redis->others) {
             ngx_http_academy_redis_sees(redis);
 
         } else if (link->doubt) {

@@ -110,6 +110,8 @@ static void ngx_http_academy_redis_uncover(
 static void ngx_http_academy_redis_review(
     ngx_http_academy_redis_mailbox_t *mailbox);
 static void ngx_http_academy_redis_finish(ngx_queue_t *served);
+static void ngx_http_academy_redis_put_by(
+    ngx_http_academy_redis_mailbox_t *mailbox);
 static void ngx_http_academy_redis_pump(ngx_http_academy_redis_wait_t *wait);
 static void ngx_http_academy_redis_want(
     ngx_http_academy_redis_mailbox_t *mailbox);
@@ -151,6 +153,7 @@ ngx_http_academy_redis_wait_init(ngx_http_academy_redis_t *redis)
                     ngx_http_academy_redis_insert);
 
     ngx_queue_init(&wait->todo);
+    ngx_queue_init(&wait->late);
     ngx_queue_init(&wait->idle);
     ngx_queue_init(&wait->wanted);
 
@@ -810,11 +813,13 @@ ngx_http_academy_redis_look_handler(ngx_http_academy_redis_t *redis,
 
         if (mailbox->later) {
 
-            /* nothing tells when others have given all back that comes first */
+            /*
+             * Others are giving back what comes first, and who waits is told
+             * when they have, unless they end before
+             */
 
             mailbox->sure = 0;
             mailbox->again = 1;
-            put_off = 1;
         }
 
         break;
@@ -846,6 +851,9 @@ ngx_http_academy_redis_look_handler(ngx_http_academy_redis_t *redis,
 
     if (put_off && !ngx_queue_empty(&mailbox->calls)) {
         ngx_http_academy_redis_put_off(mailbox);
+
+    } else if (mailbox->later && !ngx_queue_empty(&mailbox->calls)) {
+        ngx_http_academy_redis_put_by(mailbox);
 
     } else {
         ngx_http_academy_redis_step(mailbox);
@@ -1186,6 +1194,24 @@ ngx_http_academy_redis_put_off(ngx_http_academy_redis_mailbox_t *mailbox)
 }
 
 
+/* until it is told of, or the next second */
+
+static void
+ngx_http_academy_redis_put_by(ngx_http_academy_redis_mailbox_t *mailbox)
+{
+    mailbox->later = 0;
+
+    if (mailbox->subscribed == NGX_HTTP_ACADEMY_REDIS_NO) {
+        ngx_http_academy_redis_want(mailbox);
+    }
+
+    if (!mailbox->todo) {
+        mailbox->todo = 1;
+        ngx_queue_insert_tail(&mailbox->redis->wait->late, &mailbox->place);
+    }
+}
+
+
 static void
 ngx_http_academy_redis_pump(ngx_http_academy_redis_wait_t *wait)
 {
@@ -1450,6 +1476,11 @@ ngx_http_academy_redis_wait_up(ngx_http_academy_redis_t *redis)
 
     wait = redis->wait;
     wait->stalled = 0;
+
+    if (!ngx_queue_empty(&wait->late)) {
+        ngx_queue_add(&wait->todo, &wait->late);
+        ngx_queue_init(&wait->late);
+    }
 
     ngx_http_academy_redis_gather_again(redis);
 

@@ -415,6 +415,10 @@ ngx_http_academy_zone_mailbox_ahead(ngx_http_academy_mailbox_t *mailbox)
 {
     size_t  n;
 
+    if (mailbox == NULL) {
+        return;
+    }
+
     for (n = 0; n < sizeof(ngx_http_academy_mailbox_t); n += 64) {
         ngx_http_academy_zone_ahead((u_char *) mailbox + n);
     }

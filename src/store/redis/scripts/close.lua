@@ -1,8 +1,8 @@
 -- uses: common_held
 -- ARGV: P uid n grave msgexp
 -- Answers up to n open requests of a closed mailbox in its place, 25 at most,
--- and tells whether there are more, and how many responses that made.  The texts are those of academy-py 1.0.0, which
--- 0.5.0 reads.
+-- and tells whether there are more, and how many responses that made.  The
+-- texts are those of academy-py 1.0.0, which 0.5.0 reads.
 
 local uid, n = ARGV[2], math.min(ARGV[3], 25)
 local grave, msgexp = tonumber(ARGV[4]), tonumber(ARGV[5])

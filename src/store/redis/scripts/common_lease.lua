@@ -1,8 +1,8 @@
 -- A leased message goes to the head of its mailbox, or nowhere if that is
 -- closed.  Answers the message's size.  If there is no lease, because it was
--- settled when it was written, text is the message, unless it is empty.  It goes
--- back once, however often this runs.  What was handed over has an id as seq.
--- The first command is one that is not refused for lack of memory.
+-- settled when it was written, text is the message, unless it is empty.  It
+-- goes back once, however often this runs.  What was handed over has an id as
+-- seq. The first command is one that is not refused for lack of memory.
 
 local function give(node, uid, seq, text, msgexp)
     local lease = P .. 'academy:lease:' .. node .. ':' .. seq

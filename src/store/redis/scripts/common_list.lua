@@ -1,6 +1,6 @@
 -- All mailboxes, for who looks: by state and role, in the order of their ids,
--- and the names that their clients gave them.  Who comes in looks at a few others,
--- taken at random, so that what is gone does not gather there.
+-- and the names that their clients gave them.  Who comes in looks at a few
+-- others, taken at random, so that what is gone does not gather there.
 
 local function list(state, role)
     return P .. 'academy:all:' .. state .. ':' .. role

@@ -1,6 +1,7 @@
 -- A mailbox as it is shown: state, owner, classes, name, queued, open requests,
--- answered, sent, shares; milliseconds since the last sign of life, and for which
--- messages have waited at least, or -1; what is leased and its bytes, or nothing.
+-- answered, sent, shares; milliseconds since the last sign of life, and for
+-- which messages have waited at least, or -1; what is leased and its bytes, or
+-- nothing.
 
 local function row(uid, v, time, msgexp)
     local queue = P .. 'queue:' .. uid

@@ -1,6 +1,7 @@
 -- uses: common_held common_lease
 -- ARGV: P node before(0/1) after(0/1) msgexp (uid seq json)...
--- The newest comes first.  json is empty unless the lease may be gone, as that of what was settled when it was written.
+-- The newest comes first.  json is empty unless the lease may be gone, as that
+-- of what was settled when it was written.
 --
 -- What goes back in several scripts is not taken before the last of them, or
 -- it would be out of order: before, if the first mailbox's was begun before,

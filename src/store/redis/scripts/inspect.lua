@@ -1,7 +1,7 @@
 -- uses: common_list common_row
 -- ARGV: P uid client groups admin(0/1) msgexp first n length
--- A mailbox as it is shown, its role, and of up to n messages from first on their
--- sizes and how they begin: fewer if they are large.
+-- A mailbox as it is shown, its role, and of up to n messages from first on
+-- their sizes and how they begin: fewer if they are large.
 
 local uid, admin, msgexp = ARGV[2], ARGV[5] == '1', tonumber(ARGV[6])
 local index, n, length = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])

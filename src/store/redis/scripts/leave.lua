@@ -1,10 +1,10 @@
 -- uses: common_held common_lease
 -- ARGV: P node n dead(0/1)
 -- Up to n messages that a node has leased go back, 40 at the most, and fewer if
--- they are large; answers whether there is more to do.  Nothing is taken of
--- their mailboxes before all are back: older ones come later.  A node without
--- any is forgotten.  One that is said to be dead, and shows that it lives, keeps
--- all: the answer is 2.
+-- they are large; answers whether there is more to do.  Older ones come later,
+-- so nothing is taken of their mailboxes before all are back, or for 3 seconds.
+-- A node without any is forgotten.  One that is said to be dead, and shows that
+-- it lives, keeps all: the answer is 2.
 
 local node, time = ARGV[2], math.floor(1000 * now())
 
@@ -24,8 +24,9 @@ local entries = call('XREVRANGE', handed, '+', '-', 'COUNT', most)
 local i, j, size = 1, 1, 0
 
 -- Both are by time, the newest first.  Within a millisecond, or as long as ids
--- are of a time to come since the clock was set back, leases of the same mailbox
--- tell: what was leased before it waited comes before what was handed over to it.
+-- are of a time to come since the clock was set back, leases of the same
+-- mailbox tell: what was leased before it waited comes before what was handed
+-- over to it.
 
 local function later(entry)
     local at = tonumber(string.match(entry[1], '^%d+'))
@@ -89,6 +90,11 @@ end
 for _, uid in ipairs(call('SPOP', holds, most)) do
     if call('GET', hold .. uid) == node then
         call('DEL', hold .. uid)
+
+        -- changes nothing, and who waits is told
+
+        redis.pcall('LMOVE', P .. 'queue:' .. uid, P .. 'queue:' .. uid,
+                    'LEFT', 'LEFT')
     end
 end
 

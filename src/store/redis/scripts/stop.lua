@@ -1,7 +1,7 @@
 -- ARGV: P node channel uid...
 -- Of these mailboxes nothing is handed over to the node any more, and when that
--- is so it is told by the channel, behind all that was handed over.  Answers how
--- many were told.
+-- is so it is told by the channel, behind all that was handed over.  Answers
+-- how many were told.
 
 local node, keys = ARGV[2], {}
 

@@ -1,8 +1,8 @@
 -- uses: common_handed
 -- ARGV: P node channel from to
--- Ids and mailboxes of what was handed over to a node, some at a time.  At first
--- from is empty: the last id is told by the channel, behind all that was handed
--- over so far.  Without memory nothing is handed over.
+-- Ids and mailboxes of what was handed over to a node, some at a time.  At
+-- first from is empty: the last id is told by the channel, behind all that was
+-- handed over so far.  Without memory nothing is handed over.
 
 local handed = P .. 'academy:handed:' .. ARGV[2]
 

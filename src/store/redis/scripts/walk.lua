@@ -1,12 +1,13 @@
 -- uses: common_list
 -- ARGV: P state role after n order reverse(0/1) client groups admin(0/1) search
 -- A page of a list behind after, 64 at the most: where it ends, or nothing at
--- its end; of each mailbox that is searched for and may be seen, its id and that
--- by which it is in order.  What is gone leaves the list.
+-- its end; of each mailbox that is searched for and may be seen, its id and
+-- that by which it is in order.  What is gone leaves the list.
 
 local state, after, order = ARGV[2], ARGV[4], ARGV[6]
 local n, reverse = math.min(ARGV[5], 64), ARGV[7] == '1'
-local client, groups, admin, search = ARGV[8], ARGV[9], ARGV[10] == '1', ARGV[11]
+local client, groups = ARGV[8], ARGV[9]
+local admin, search = ARGV[10] == '1', ARGV[11]
 
 local key, uids = list(state, ARGV[3]), nil
 
