@@ -822,6 +822,7 @@ def test_leave_in_parts(x, db, pair):
     assert db.keys("academy:hold*") == []
 
     # who is to wait is let go in parts, too
+    x.tick()
     boxes = [new() for _ in range(100)]
     for uid in boxes:
         x.create(uid)
@@ -834,6 +835,7 @@ def test_leave_in_parts(x, db, pair):
     assert steps == 3 and db.keys("academy:hold*") == []
 
     # another one's is its own
+    x.tick()
     x.take(agent, 90)
     for i in range(50):
         x.put(user, agent)
@@ -842,6 +844,27 @@ def test_leave_in_parts(x, db, pair):
     db.set("academy:hold:" + agent, other.node)
     x.leave()
     assert db.get("academy:hold:" + agent) == other.node
+
+
+def test_what_is_read_after_the_leave(x, db, pair):
+    """A dead node's commands may come from its connection when another one has
+    returned its leases already: nobody would return those then."""
+    agent, user = pair
+    x.tick()
+    x.put(user, agent, json="one")
+    x.put(user, agent, json="two")
+    x.take(agent)
+    x.settle((agent, 1, 3))
+    assert x.leave() == [OK, 0]
+    assert x.take(agent) == [] and x.more == 2
+    x.restore(agent, 1, 5, 0, "one")
+    assert db.keys("academy:lease*") == []
+    assert x.queue(agent) == ["two"]
+    assert 50 < db.ttl("academy:gone:" + x.node) <= 60
+
+    # it was alive
+    x.tick()
+    assert [json for _, json in x.take(agent)] == ["two"]
 
 
 def test_leave_of_large_ones(x, pair):
@@ -879,6 +902,7 @@ def test_restore(x, db, pair):
     assert len(leases) == 3
 
     # that it was settled was never told: the lease is there still
+    x.tick()
     ((seq, _),) = x.take(agent)
     assert x.give_back((agent, seq, "one")) == OK
     assert x.queue(agent) == ["one", "three", "two"]

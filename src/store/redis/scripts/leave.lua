@@ -105,6 +105,10 @@ end
 call('ZREM', P .. 'academy:nodes', node)
 call('DEL', handed)
 
+-- what it sent before it died may be read after this
+
+redis.pcall('SET', P .. 'academy:gone:' .. node, '', 'EX', 60)
+
 if call('GET', P .. 'academy:leader') == node then
     call('DEL', P .. 'academy:leader')
 end

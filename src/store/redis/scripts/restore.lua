@@ -7,11 +7,13 @@ local node, uid, old, new = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local leases, lease = P .. 'academy:leases:' .. node,
                       P .. 'academy:lease:' .. node .. ':'
 local once = P .. 'academy:once:' .. node .. ':' .. new
-local v = call('MGET', P .. 'active:' .. uid, P .. 'academy:held:' .. uid, once)
+local v = call('MGET', P .. 'active:' .. uid, P .. 'academy:held:' .. uid, once,
+               P .. 'academy:gone:' .. node)
 
--- if it is not back in its mailbox already
+-- if it is not back in its mailbox already; and of a node that has left it is
+-- the system's to deliver
 
-if v[1] ~= 'ACTIVE' or v[3] == 'back' then
+if v[1] ~= 'ACTIVE' or v[3] == 'back' or v[4] then
     return { OK }
 end
 

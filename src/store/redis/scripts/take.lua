@@ -12,7 +12,8 @@ local msgexp, grave = tonumber(ARGV[9]), tonumber(ARGV[10])
 local queue, leases = P .. 'queue:' .. uid, P .. 'academy:lease:' .. node .. ':'
 local v = call('MGET', P .. 'active:' .. uid, P .. 'owner:' .. uid,
                P .. 'heartbeat:' .. uid, P .. 'academy:held:' .. uid,
-               P .. 'academy:hold:' .. uid, P .. 'academy:waits:' .. uid)
+               P .. 'academy:hold:' .. uid, P .. 'academy:waits:' .. uid,
+               P .. 'academy:gone:' .. node)
 local code = open(uid, v[1], v[2], ARGV[3], ARGV[4])
 
 if code ~= OK then
@@ -35,9 +36,10 @@ local time = now()
 
 call('DEL', leases .. ARGV[6])
 
--- as long as others are going back that come before, there are none
+-- as long as others are going back that come before, there are none; nor for
+-- a node that has left, until it says that it is there
 
-if v[5] then
+if v[5] or v[7] then
     n, more, out[2] = 0, false, 2
 end
 

@@ -11,6 +11,7 @@ local time = math.floor(1000 * now())
 unbound()
 
 call('ZADD', nodes, time + ARGV[3], node)
+call('DEL', P .. 'academy:gone:' .. node)
 handed_open(node)
 
 if (call('GET', leader) or node) ~= node then
