@@ -144,8 +144,9 @@ def nothing_wrong(report, sums, away=0):
     assert sums["put again"] == 0
     assert report.complaints == []
     assert report.slowest_refusal < REFUSAL
-    # Nobody was forgotten.
-    assert report.longest_wait < away + 5 * PATIENCE
+    # Nobody was forgotten. Tries are up to five seconds apart, and each of
+    # them may fall into the next time that Redis is away.
+    assert report.longest_wait < away + (5 if TIMES == 1 else 30) * PATIENCE
 
 
 def lines_about_redis(nginx):
