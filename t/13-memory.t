@@ -233,5 +233,5 @@ location / { academy_exchange x; }
 (map { [::put(::message(1, 2, tag => $_)) => 200] } 1 .. 2400),
 [::terminate(1) => 200],
 [::terminate(2) => 200],
-[::get(3, 0.2)  => 408],
+[::get(3, 1.5)  => 408],
 (map { [::put(::sized($_, $::size, 9, 3)) => 200] } 1 .. 27),
