@@ -69,7 +69,8 @@ static void ngx_http_academy_redis_census_counted(
 static void ngx_http_academy_redis_census_fail(ngx_http_academy_redis_t *redis);
 static void ngx_http_academy_redis_census_end(ngx_http_academy_redis_t *redis);
 static ngx_int_t ngx_http_academy_redis_census_ever(
-    ngx_http_academy_redis_answer_t *answer);
+    ngx_http_academy_redis_t *redis, ngx_http_academy_redis_answer_t *answer,
+    ngx_int_t *ever);
 
 
 void
@@ -131,13 +132,10 @@ ngx_http_academy_redis_census_glance(ngx_http_academy_redis_t *redis,
     ngx_http_academy_redis_census_t  *census;
 
     census = &redis->census;
-    census->asking = 0;
 
-    if (!ngx_http_academy_redis_commands_up(redis)) {
+    if (ngx_http_academy_redis_census_ever(redis, answer, &ever) != NGX_OK) {
         return;
     }
-
-    ever = ngx_http_academy_redis_census_ever(answer);
 
     if (ever == NGX_ERROR) {
         ngx_http_academy_redis_census_fail(redis);
@@ -395,13 +393,10 @@ ngx_http_academy_redis_census_counted(ngx_http_academy_redis_t *redis,
     ngx_http_academy_redis_census_t  *census;
 
     census = &redis->census;
-    census->asking = 0;
 
-    if (!ngx_http_academy_redis_commands_up(redis)) {
+    if (ngx_http_academy_redis_census_ever(redis, answer, &ever) != NGX_OK) {
         return;
     }
-
-    ever = ngx_http_academy_redis_census_ever(answer);
 
     if (!census->listed || (ever == NGX_ERROR && !census->others)) {
         ngx_http_academy_redis_census_fail(redis);
@@ -475,24 +470,36 @@ ngx_http_academy_redis_census_end(ngx_http_academy_redis_t *redis)
 }
 
 
+/*
+ * Of INFO's answer; NGX_ERROR where it does not say.  NGX_DECLINED: the
+ * connection is lost.
+ */
+
 static ngx_int_t
-ngx_http_academy_redis_census_ever(ngx_http_academy_redis_answer_t *answer)
+ngx_http_academy_redis_census_ever(ngx_http_academy_redis_t *redis,
+    ngx_http_academy_redis_answer_t *answer, ngx_int_t *ever)
 {
     ngx_str_t  text, value;
 
-    if (answer->reply == NULL || answer->reply->type != REDIS_REPLY_STRING) {
-        return NGX_ERROR;
+    redis->census.asking = 0;
+
+    if (!ngx_http_academy_redis_commands_up(redis)) {
+        return NGX_DECLINED;
     }
 
-    text.data = (u_char *) answer->reply->str;
-    text.len = answer->reply->len;
+    *ever = NGX_ERROR;
 
-    if (!ngx_http_academy_redis_census_field(&text,
-                                             "total_connections_received:",
-                                             &value))
-    {
-        return NGX_ERROR;
+    if (answer->reply && answer->reply->type == REDIS_REPLY_STRING) {
+        text.data = (u_char *) answer->reply->str;
+        text.len = answer->reply->len;
+
+        if (ngx_http_academy_redis_census_field(&text,
+                                                "total_connections_received:",
+                                                &value))
+        {
+            *ever = ngx_atoi(value.data, value.len);
+        }
     }
 
-    return ngx_atoi(value.data, value.len);
+    return NGX_OK;
 }

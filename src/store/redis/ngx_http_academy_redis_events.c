@@ -133,11 +133,7 @@ ngx_http_academy_redis_set_events(ngx_http_academy_redis_peer_t *peer,
     }
 
     if (p == buf + len) {
-
-        if (redis->others) {
-            ngx_http_academy_redis_sees(redis);
-        }
-
+        ngx_http_academy_redis_sees(redis);
         return;
     }
 
@@ -209,7 +205,7 @@ ngx_http_academy_redis_blind(ngx_http_academy_redis_t *redis)
 static void
 ngx_http_academy_redis_sees(ngx_http_academy_redis_t *redis)
 {
-    if (!redis->link->blind) {
+    if (!redis->others || !redis->link->blind) {
         return;
     }
 
@@ -284,7 +280,7 @@ ngx_http_academy_redis_probe_handler(ngx_event_t *ev)
          * kinds that tell of changes stands for all.
          */
 
-        if (link->changes && redis->others) {
+        if (link->changes) {
             ngx_http_academy_redis_sees(redis);
 
         } else if (link->doubt) {

@@ -112,6 +112,8 @@ static void ngx_http_academy_redis_review(
 static void ngx_http_academy_redis_finish(ngx_queue_t *served);
 static void ngx_http_academy_redis_put_by(
     ngx_http_academy_redis_mailbox_t *mailbox);
+static void ngx_http_academy_redis_place(
+    ngx_http_academy_redis_mailbox_t *mailbox, ngx_queue_t *queue);
 static void ngx_http_academy_redis_pump(ngx_http_academy_redis_wait_t *wait);
 static void ngx_http_academy_redis_want(
     ngx_http_academy_redis_mailbox_t *mailbox);
@@ -1187,10 +1189,7 @@ ngx_http_academy_redis_put_off(ngx_http_academy_redis_mailbox_t *mailbox)
     wait = mailbox->redis->wait;
     wait->stalled = 1;
 
-    if (!mailbox->todo) {
-        mailbox->todo = 1;
-        ngx_queue_insert_tail(&wait->todo, &mailbox->place);
-    }
+    ngx_http_academy_redis_place(mailbox, &wait->todo);
 }
 
 
@@ -1205,9 +1204,19 @@ ngx_http_academy_redis_put_by(ngx_http_academy_redis_mailbox_t *mailbox)
         ngx_http_academy_redis_want(mailbox);
     }
 
+    ngx_http_academy_redis_place(mailbox, &mailbox->redis->wait->late);
+}
+
+
+/* behind the others, unless it has a place already */
+
+static void
+ngx_http_academy_redis_place(ngx_http_academy_redis_mailbox_t *mailbox,
+    ngx_queue_t *queue)
+{
     if (!mailbox->todo) {
         mailbox->todo = 1;
-        ngx_queue_insert_tail(&mailbox->redis->wait->late, &mailbox->place);
+        ngx_queue_insert_tail(queue, &mailbox->place);
     }
 }
 
@@ -1386,10 +1395,7 @@ ngx_http_academy_redis_wait_subscribed(ngx_http_academy_redis_t *redis,
 
     mailbox->again = 1;
 
-    if (!mailbox->todo) {
-        mailbox->todo = 1;
-        ngx_queue_insert_tail(&redis->wait->todo, &mailbox->place);
-    }
+    ngx_http_academy_redis_place(mailbox, &redis->wait->todo);
 
     ngx_http_academy_redis_pump(redis->wait);
 }
@@ -1539,10 +1545,7 @@ ngx_http_academy_redis_look_at_all(ngx_http_academy_redis_wait_t *wait)
 
         mailbox->again = 1;
 
-        if (!mailbox->todo) {
-            mailbox->todo = 1;
-            ngx_queue_insert_tail(&wait->todo, &mailbox->place);
-        }
+        ngx_http_academy_redis_place(mailbox, &wait->todo);
     }
 }
 

@@ -408,23 +408,6 @@ struct ngx_http_academy_zone_s {
 #define ngx_http_academy_zone_ahead(p)  __builtin_prefetch(p)
 
 
-/* a mailbox, which need not be there any more, or NULL */
-
-static ngx_inline void
-ngx_http_academy_zone_mailbox_ahead(ngx_http_academy_mailbox_t *mailbox)
-{
-    size_t  n;
-
-    if (mailbox == NULL) {
-        return;
-    }
-
-    for (n = 0; n < sizeof(ngx_http_academy_mailbox_t); n += 64) {
-        ngx_http_academy_zone_ahead((u_char *) mailbox + n);
-    }
-}
-
-
 /*
  * A sign of life of a mailbox's agent.  Whether it was silent before is to be
  * known until somebody listens: it may send a heartbeat first.

@@ -69,8 +69,7 @@ static ngx_http_academy_result_e ngx_http_academy_zone_commit(
     ngx_http_academy_message_t *message, ngx_uint_t bucket);
 static ngx_http_academy_result_e ngx_http_academy_zone_message_copy(
     ngx_http_academy_zone_t *zone, ngx_http_academy_message_t *message,
-    ngx_http_academy_envelope_t *env, size_t room,
-    ngx_http_academy_mailbox_t *dest, ngx_http_academy_mailbox_t *src);
+    ngx_http_academy_envelope_t *env, size_t room);
 static size_t ngx_http_academy_zone_make_room(ngx_http_academy_zone_t *zone,
     ngx_http_academy_envelope_t *env, ngx_http_academy_mailbox_t *src);
 static ngx_http_academy_message_t *ngx_http_academy_zone_message_alloc(
@@ -193,8 +192,7 @@ ngx_http_academy_zone_put(ngx_http_academy_call_t *call)
             break;
         }
 
-        result = ngx_http_academy_zone_message_copy(zone, message, env, room,
-                                                    dest, src);
+        result = ngx_http_academy_zone_message_copy(zone, message, env, room);
         if (result != NGX_HTTP_ACADEMY_OK) {
             goto done;
         }
@@ -241,8 +239,7 @@ done:
 static ngx_http_academy_result_e
 ngx_http_academy_zone_message_copy(ngx_http_academy_zone_t *zone,
     ngx_http_academy_message_t *message, ngx_http_academy_envelope_t *env,
-    size_t room, ngx_http_academy_mailbox_t *dest,
-    ngx_http_academy_mailbox_t *src)
+    size_t room)
 {
     size_t                      left;
     ngx_uint_t                  most;
@@ -286,11 +283,6 @@ ngx_http_academy_zone_message_copy(ngx_http_academy_zone_t *zone,
 
         if (left == 0) {
             ngx_http_academy_zone_message_fill(message, env->json.data);
-
-            /* they may be gone by now: it is where they were, in the zone */
-
-            ngx_http_academy_zone_mailbox_ahead(dest);
-            ngx_http_academy_zone_mailbox_ahead(src);
 
         } else {
             ngx_http_academy_zone_touch_pages(zone, NGX_HTTP_ACADEMY_PIECES);
